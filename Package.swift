@@ -1,0 +1,80 @@
+// swift-tools-version: 6.2
+// One executable, small rooms: see docs/architecture.md for what each target is for and which
+// arrows between them are allowed. Tests/TidyTests checks the arrows.
+import PackageDescription
+
+/// Every Swift target is built with these; a warning is an error.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableUpcomingFeature("InferIsolatedConformances"),
+    .enableUpcomingFeature("ImmutableWeakCaptures"),
+    .treatAllWarnings(as: .error),
+]
+
+/// A release binary carries the Swift runtime, so that one file can be copied to a node.
+let staticRuntime: [LinkerSetting] = [
+    .unsafeFlags(["-static-stdlib"], .when(configuration: .release))
+]
+
+func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(
+        name: name, dependencies: dependencies, path: "Tests/\(name)",
+        exclude: [], swiftSettings: strict)
+}
+
+func library(_ name: String, pkgConfig: String?, apt: String) -> Target {
+    .systemLibrary(
+        name: name, path: "Sources/System/\(name)", pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+let package = Package(
+    name: "skos",
+    products: [.executable(name: "skos", targets: ["skos"])],
+    targets: [
+        library("CNATS", pkgConfig: "libnats", apt: "libnats-dev"),
+        library("CYAML", pkgConfig: "yaml-0.1", apt: "libyaml-dev"),
+        library("CSodium", pkgConfig: "libsodium", apt: "libsodium-dev"),
+        // Debian's libsensors has no .pc file; the module map links it.
+        library("CSensors", pkgConfig: nil, apt: "libsensors-dev"),
+
+        room("Protocol"),
+        room("Immunity", ["Protocol"]),
+        room("Runtime", ["Protocol", "CSodium"]),
+        room("Bus", ["CNATS"]),
+        room("Settings", ["Protocol", "CYAML"]),
+        room("Platform", ["CSensors"]),
+        room("Antibody", ["Protocol", "Bus", "Settings", "Platform", "Runtime"]),
+        room("ThermalSentinel", ["Protocol", "Antibody", "Settings", "Platform", "Runtime"]),
+        room("Coordinator", ["Protocol", "Immunity", "Bus", "Settings", "Runtime"]),
+        room("Operator", ["Protocol", "Bus", "Settings", "Platform", "Runtime"]),
+        .executableTarget(
+            name: "skos",
+            dependencies: [
+                "Protocol", "Bus", "Settings", "Platform", "Runtime", "Antibody",
+                "ThermalSentinel", "Coordinator", "Operator",
+            ],
+            swiftSettings: strict, linkerSettings: staticRuntime),
+
+        .target(
+            name: "TestSupport", dependencies: ["Platform"], path: "Tests/TestSupport",
+            swiftSettings: strict),
+        tests("ProtocolTests", ["Protocol"]),
+        tests("ImmunityTests", ["Immunity", "Protocol"]),
+        tests("RuntimeTests", ["Runtime", "Protocol"]),
+        tests("BusTests", ["Bus", "TestSupport"]),
+        tests("SettingsTests", ["Settings", "Protocol"]),
+        tests("PlatformTests", ["Platform", "TestSupport"]),
+        tests("AntibodyTests", ["Antibody", "Protocol", "Bus", "Runtime", "TestSupport"]),
+        tests("ThermalSentinelTests", ["ThermalSentinel", "Antibody", "Protocol", "Platform"]),
+        tests("CoordinatorTests", ["Coordinator", "Immunity", "Protocol", "Bus", "TestSupport"]),
+        tests("TidyTests", []),
+    ]
+)

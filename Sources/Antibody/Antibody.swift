@@ -1,0 +1,1 @@
+// The room `Antibody`; see docs/architecture.md.

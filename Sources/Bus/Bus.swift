@@ -1,0 +1,1 @@
+// The room `Bus`; see docs/architecture.md.

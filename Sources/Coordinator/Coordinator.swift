@@ -1,0 +1,1 @@
+// The room `Coordinator`; see docs/architecture.md.

@@ -1,0 +1,1 @@
+// The room `Immunity`; see docs/architecture.md.

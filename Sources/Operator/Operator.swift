@@ -1,0 +1,1 @@
+// The room `Operator`; see docs/architecture.md.

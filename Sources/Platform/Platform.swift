@@ -1,0 +1,1 @@
+// The room `Platform`; see docs/architecture.md.

@@ -1,0 +1,1 @@
+// The room `Runtime`; see docs/architecture.md.

@@ -1,0 +1,1 @@
+// The room `Settings`; see docs/architecture.md.

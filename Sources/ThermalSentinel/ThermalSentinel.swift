@@ -1,0 +1,1 @@
+// The room `ThermalSentinel`; see docs/architecture.md.
