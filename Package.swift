@@ -47,14 +47,15 @@ let package = Package(
 
         room("Protocol"),
         room("Immunity", ["Protocol"]),
-        room("Runtime", ["Protocol", "CSodium"]),
+        room("Audit", ["Protocol", "CSodium"]),
+        room("Runtime", ["Protocol"]),
         room("Bus", ["CNATS"]),
         room("Settings", ["Protocol", "CYAML"]),
         room("Platform", ["CSensors"]),
         room("Antibody", ["Protocol", "Bus", "Settings", "Platform", "Runtime"]),
         room("ThermalSentinel", ["Protocol", "Antibody", "Settings", "Platform", "Runtime"]),
-        room("Coordinator", ["Protocol", "Immunity", "Bus", "Settings", "Runtime"]),
-        room("Operator", ["Protocol", "Bus", "Settings", "Platform", "Runtime"]),
+        room("Coordinator", ["Protocol", "Immunity", "Audit", "Bus", "Settings", "Runtime"]),
+        room("Operator", ["Protocol", "Audit", "Bus", "Settings", "Platform", "Runtime"]),
         .executableTarget(
             name: "skos",
             dependencies: [
@@ -68,6 +69,7 @@ let package = Package(
             swiftSettings: strict),
         tests("ProtocolTests", ["Protocol"]),
         tests("ImmunityTests", ["Immunity", "Protocol"]),
+        tests("AuditTests", ["Audit", "Protocol"]),
         tests("RuntimeTests", ["Runtime", "Protocol"]),
         tests("BusTests", ["Bus", "TestSupport"]),
         tests("SettingsTests", ["Settings", "Protocol"]),

@@ -1,1 +1,0 @@
-// The room `Antibody`; see docs/architecture.md.

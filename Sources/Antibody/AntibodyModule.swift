@@ -1,0 +1,117 @@
+package import Protocol
+package import Settings
+
+/// What one kind of agent brings. Everything else, heartbeats, alerts, commands, the undo journal and
+/// leases, is the same for all of them and lives in this room.
+package protocol AntibodyModule: Sendable {
+    /// The agent's name on the command line and in `config.yaml`, such as `thermal`.
+    var name: String { get }
+    /// The `agent_type` of its messages, such as `thermal_sentinel`.
+    var agentType: String { get }
+    /// The actions it can execute on this node, as found out at start.
+    func verbs() -> [any Verb]
+    /// Looks at the node once. Returns in bounded time: what can hang goes through a `ProbeRunner`.
+    func sample(at now: Timestamp) async -> Sample
+    /// Takes over new settings; the next sample uses them.
+    func apply(_ config: Config)
+}
+
+/// What one look at the node found.
+package struct Sample: Sendable, Equatable {
+    /// Members that go into the heartbeat itself, such as `cpu_temp`; absent hardware has none.
+    package var heartbeat = JSON.Object()
+    /// Members of the heartbeat's `metadata`.
+    package var metadata = JSON.Object()
+    /// The state of each thing that is watched.
+    package var symptoms: [Symptom] = []
+
+    package init() {}
+}
+
+/// The state of one watched thing: what kind of symptom, on what, how bad.
+package struct Symptom: Sendable, Equatable {
+    /// The alert type, such as `thermal`.
+    package var type: String
+    /// What it is about, such as `cpu`.
+    package var resource: String
+    /// How bad it is; `ok`: known to be fine; `nil`: not known now, so nothing is raised or cleared.
+    package var severity: Severity?
+    /// The measured value, in `unit`.
+    package var value: Double?
+    /// `celsius`, `percent` …
+    package var unit: String?
+    /// The threshold that was crossed, in `unit`.
+    package var threshold: Double?
+    /// One sentence for people.
+    package var message: String
+    /// Members of the alert's `details`.
+    package var details = JSON.Object()
+
+    package init(type: String, resource: String, severity: Severity?, message: String) {
+        self.type = type
+        self.resource = resource
+        self.severity = severity
+        self.message = message
+    }
+}
+
+/// One action that an agent can execute. All functions may block; they are called on a worker thread
+/// under a time limit, one at a time for each agent.
+package protocol Verb: Sendable {
+    /// The `action_type`, such as `throttle_50`.
+    var name: String { get }
+    /// One line for `skos doctor` and documentation.
+    var summary: String { get }
+    /// Whether `undo` can restore the state before the action.
+    var isReversible: Bool { get }
+    /// Verbs of one family share knobs: `VerbCall.active` holds the family's actions in force.
+    var family: String { get }
+    /// Finds out what to change and how to undo it, and changes nothing.
+    func plan(_ call: VerbCall) throws(VerbFailure) -> VerbPlan
+    /// Does what was planned and reads back the effect. The plan's `undo` is on disk by now.
+    func execute(_ plan: VerbPlan) throws(VerbFailure) -> JSON.Object
+    /// Takes back one action, with the undo members of its plan. `remaining` are the plans of the
+    /// family's other actions still in force, oldest first. Doing it twice does no harm.
+    func undo(_ undo: JSON.Object, remaining: [JSON.Object]) throws(VerbFailure) -> JSON.Object
+}
+
+/// What an action is asked to do.
+package struct VerbCall: Sendable, Equatable {
+    /// The command's `parameters`.
+    package var parameters: JSON.Object
+    /// The `undo` members of the same family's actions that are in force, oldest first.
+    package var active: [JSON.Object]
+
+    package init(parameters: JSON.Object, active: [JSON.Object] = []) {
+        self.parameters = parameters
+        self.active = active
+    }
+}
+
+/// What an action will do.
+package struct VerbPlan: Sendable, Equatable {
+    /// Everything `undo` needs; the journal keeps it on disk before anything is changed.
+    package var undo: JSON.Object
+    /// What will change, for people and for a dry run's result.
+    package var effect: JSON.Object
+
+    package init(undo: JSON.Object, effect: JSON.Object) {
+        self.undo = undo
+        self.effect = effect
+    }
+}
+
+/// Why an action could not be done or undone.
+package struct VerbFailure: Error, Equatable, CustomStringConvertible {
+    /// Whether another try may succeed.
+    package var isTransient: Bool
+    /// One sentence: what, where, and how to mend it.
+    package var reason: String
+
+    package init(isTransient: Bool, reason: String) {
+        self.isTransient = isTransient
+        self.reason = reason
+    }
+
+    package var description: String { reason }
+}

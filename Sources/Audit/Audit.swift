@@ -1,0 +1,1 @@
+// The room `Audit`; see docs/architecture.md.

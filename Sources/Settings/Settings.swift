@@ -1,1 +1,0 @@
-// The room `Settings`; see docs/architecture.md.
