@@ -1,0 +1,90 @@
+/// A symptom that somebody noticed, or (severity `ok`) that has cleared: `skos.alert.<node>`.
+///
+/// The least that works by hand is `{"type":"thermal","severity":"critical"}`.
+package struct Alert: Sendable, Equatable {
+    /// Unique for each alert; without one the receiver names it by its place in the stream.
+    package var id: String?
+    /// Who noticed, such as `thermal-sentinel-nova`.
+    package var agentID: String?
+    /// What kind of symptom, such as `thermal`.
+    package var type: String
+    package var severity: Severity
+    package var node: String
+    /// What it is about, such as `cpu`; empty: the node as a whole.
+    package var resource: String
+    /// One sentence for people.
+    package var message: String?
+    /// The measured value, in `unit`.
+    package var value: Double?
+    package var unit: String?
+    /// The threshold that was crossed, in `unit`.
+    package var threshold: Double?
+    /// The message or incident that caused it.
+    package var cause: String?
+    /// Whether it is a drill: nothing may touch hardware.
+    package var drill: Bool
+    package var details: JSON.Object
+    /// When it was noticed; without one, when the stream received it.
+    package var timestamp: Timestamp?
+
+    package init(type: String, severity: Severity, node: String, resource: String = "") {
+        self.type = type
+        self.severity = severity
+        self.node = node
+        self.resource = resource
+        drill = false
+        details = JSON.Object()
+    }
+
+    /// Reads a message of `skos.alert.<node>`.
+    ///
+    /// - Throws: `MessageError` naming the field.
+    package init(decoding message: UnsafeRawBufferPointer, node: String) throws(MessageError) {
+        try self.init(Fields(message: message), node: node)
+    }
+
+    /// Reads an alert that is part of another message.
+    ///
+    /// - Throws: `MessageError` naming the field.
+    package init(_ fields: Fields, node: String) throws(MessageError) {
+        type = try fields.required("type", try fields.name("type"))
+        severity = try fields.required("severity", try fields.choice("severity", Severity.self))
+        self.node = try fields.node(of: node)
+        id = try fields.string("id", limit: Limits.identifierBytes)
+        agentID = try fields.name("agent_id")
+        self.message = try fields.string("message")
+        value = try fields.double("value")
+        unit = try fields.string("unit", limit: Limits.identifierBytes)
+        threshold = try fields.double("threshold")
+        cause = try fields.string("cause", limit: Limits.identifierBytes)
+        drill = try fields.bool("drill") ?? false
+        timestamp = try fields.timestamp("timestamp")
+        details = try fields.object("details") ?? JSON.Object()
+        let inner = Fields(details, path: "details")
+        let sensor = try inner.string("sensor", limit: Limits.identifierBytes)
+        resource = try fields.string("resource", limit: Limits.identifierBytes) ?? sensor ?? ""
+        _ = try inner.double("temperature", in: Limits.temperatures, unit: " °C")
+        if type == "thermal", let value, !Limits.temperatures.contains(value) {
+            throw fields.error("value", "\(value) is not a temperature in °C")
+        }
+    }
+
+    package var object: JSON.Object {
+        var object = JSON.Object()
+        object["id"] = id.map(JSON.string)
+        object["agent_id"] = agentID.map(JSON.string)
+        object["type"] = .string(type)
+        object["severity"] = .string(severity.rawValue)
+        object["node"] = .string(node)
+        object["resource"] = resource.isEmpty ? nil : .string(resource)
+        object["message"] = message.map(JSON.string)
+        object["value"] = value.map(JSON.number)
+        object["unit"] = unit.map(JSON.string)
+        object["threshold"] = threshold.map(JSON.number)
+        object["cause"] = cause.map(JSON.string)
+        object["drill"] = drill ? true : nil
+        object["details"] = details.isEmpty ? nil : .object(details)
+        object["timestamp"] = timestamp.map { .string($0.description) }
+        return object
+    }
+}

@@ -1,0 +1,98 @@
+/// What the coordinator asks the agents of a node to do: `skos.command.<node>`.
+package struct Command: Sendable, Equatable {
+    /// What is to be done about the action that `actionID` names.
+    package enum Operation: String, Sendable, CaseIterable {
+        /// Execute it, once.
+        case execute
+        /// Keep it for another lease.
+        case renew
+        /// Take it back.
+        case undo
+    }
+
+    /// Unique for each attempt, such as `nova:thermal:throttle_50:1704067200`; a repeat of the command
+    /// has the same.
+    package var actionID: String
+    /// The verb, such as `throttle_50`.
+    package var actionType: String
+    package var operation: Operation
+    package var parameters: JSON.Object
+    /// When it was issued.
+    package var timestamp: Timestamp?
+    package var node: String
+    /// Which kind of agent is meant; `nil`: whichever knows the verb.
+    package var agentType: String?
+    /// The coordinator's term; an agent refuses a command of an older one than it has seen.
+    package var epoch: Int64?
+    /// Refused after this time.
+    package var deadline: Timestamp?
+    /// How long the node keeps a reversible action that is not renewed.
+    package var lease: Duration?
+    /// The incident it belongs to.
+    package var incident: String?
+    /// Only report what would be done.
+    package var dryRun: Bool
+
+    package init(
+        actionID: String, actionType: String, node: String, operation: Operation = .execute,
+        parameters: JSON.Object = JSON.Object()
+    ) {
+        self.actionID = actionID
+        self.actionType = actionType
+        self.operation = operation
+        self.parameters = parameters
+        self.node = node
+        dryRun = false
+    }
+
+    /// Reads a message of `skos.command.<node>`.
+    ///
+    /// - Throws: `MessageError` naming the field.
+    package init(decoding message: UnsafeRawBufferPointer, node: String) throws(MessageError) {
+        try self.init(Fields(message: message), node: node)
+    }
+
+    /// Reads a command that is part of another message.
+    ///
+    /// - Throws: `MessageError` naming the field.
+    package init(_ fields: Fields, node: String) throws(MessageError) {
+        actionID = try fields.required(
+            "action_id", try fields.string("action_id", limit: Limits.identifierBytes))
+        actionType = try fields.required("action_type", try fields.name("action_type"))
+        operation = try fields.choice("operation", Operation.self) ?? .execute
+        parameters = try fields.object("parameters") ?? JSON.Object()
+        timestamp = try fields.timestamp("timestamp")
+        self.node = try fields.node(of: node)
+        agentType = try fields.name("agent_type")
+        epoch = try fields.integer("epoch")
+        deadline = try fields.timestamp("deadline")
+        lease = try fields.seconds("lease")
+        incident = try fields.string("incident", limit: Limits.identifierBytes)
+        dryRun = try fields.bool("dry_run") ?? false
+    }
+
+    package var object: JSON.Object {
+        var object: JSON.Object = [
+            "action_id": .string(actionID), "action_type": .string(actionType),
+        ]
+        object["operation"] = operation == .execute ? nil : .string(operation.rawValue)
+        object["parameters"] = .object(parameters)
+        object["timestamp"] = timestamp.map { .string($0.description) }
+        object["node"] = .string(node)
+        object["agent_type"] = agentType.map(JSON.string)
+        object["epoch"] = epoch.map(JSON.integer)
+        object["deadline"] = deadline.map { .string($0.description) }
+        object["lease"] = lease.map { JSON(seconds: $0) }
+        object["incident"] = incident.map(JSON.string)
+        object["dry_run"] = dryRun ? true : nil
+        return object
+    }
+}
+
+extension JSON {
+    /// A duration as messages carry it: a number of seconds, whole where it is whole.
+    package init(seconds duration: Duration) {
+        let (seconds, attoseconds) = duration.components
+        self = attoseconds == 0 ? .integer(seconds) : .number(duration.inSeconds)
+    }
+}

@@ -1,0 +1,100 @@
+/// What became of a command: `skos.result.<node>`.
+package struct CommandResult: Sendable, Equatable {
+    package enum Status: String, Sendable, CaseIterable {
+        /// Understood, and being executed.
+        case accepted
+        /// Not executed, for the reason given.
+        case refused
+        /// Executed, with the outcome given.
+        case done
+        /// Taken back, whether asked to or because its lease ran out.
+        case undone
+    }
+
+    package enum Outcome: String, Sendable, CaseIterable {
+        case succeeded
+        /// Failed in a way that another try may mend.
+        case transientFailure = "transient_failure"
+        /// Failed, or ended in a way that is not known; not to be tried again by itself.
+        case permanentFailure = "permanent_failure"
+        /// Somebody else has changed the thing since.
+        case superseded
+        case cancelled
+    }
+
+    package var actionID: String
+    package var actionType: String
+    package var node: String
+    package var status: Status
+    /// With `done` and `undone`.
+    package var outcome: Outcome?
+    /// Why, for people.
+    package var reason: String?
+    package var agentID: String?
+    package var incident: String?
+    package var durationMilliseconds: Double?
+    /// What was changed, as read back.
+    package var effect: JSON.Object?
+    /// What undoing it will restore; absent when the action cannot be undone.
+    package var undo: JSON.Object?
+    package var dryRun: Bool
+    package var timestamp: Timestamp?
+
+    package init(
+        actionID: String, actionType: String, node: String, status: Status,
+        outcome: Outcome? = nil, reason: String? = nil
+    ) {
+        self.actionID = actionID
+        self.actionType = actionType
+        self.node = node
+        self.status = status
+        self.outcome = outcome
+        self.reason = reason
+        dryRun = false
+    }
+
+    /// Reads a message of `skos.result.<node>`.
+    ///
+    /// - Throws: `MessageError` naming the field.
+    package init(decoding message: UnsafeRawBufferPointer, node: String) throws(MessageError) {
+        try self.init(Fields(message: message), node: node)
+    }
+
+    /// Reads a result that is part of another message.
+    ///
+    /// - Throws: `MessageError` naming the field.
+    package init(_ fields: Fields, node: String) throws(MessageError) {
+        actionID = try fields.required(
+            "action_id", try fields.string("action_id", limit: Limits.identifierBytes))
+        status = try fields.required("status", try fields.choice("status", Status.self))
+        actionType = try fields.name("action_type") ?? ""
+        self.node = try fields.node(of: node)
+        outcome = try fields.choice("outcome", Outcome.self)
+        if status == .done, outcome == nil { throw fields.error("outcome", "is missing") }
+        reason = try fields.string("reason")
+        agentID = try fields.name("agent_id")
+        incident = try fields.string("incident", limit: Limits.identifierBytes)
+        durationMilliseconds = try fields.double("duration_ms")
+        effect = try fields.object("effect")
+        undo = try fields.object("undo")
+        dryRun = try fields.bool("dry_run") ?? false
+        timestamp = try fields.timestamp("timestamp")
+    }
+
+    package var object: JSON.Object {
+        var object: JSON.Object = ["action_id": .string(actionID)]
+        object["action_type"] = actionType.isEmpty ? nil : .string(actionType)
+        object["agent_id"] = agentID.map(JSON.string)
+        object["node"] = .string(node)
+        object["status"] = .string(status.rawValue)
+        object["outcome"] = outcome.map { .string($0.rawValue) }
+        object["reason"] = reason.map(JSON.string)
+        object["duration_ms"] = durationMilliseconds.map(JSON.number)
+        object["effect"] = effect.map(JSON.object)
+        object["undo"] = undo.map(JSON.object)
+        object["dry_run"] = dryRun ? true : nil
+        object["incident"] = incident.map(JSON.string)
+        object["timestamp"] = timestamp.map { .string($0.description) }
+        return object
+    }
+}

@@ -1,0 +1,67 @@
+/// What an agent says of itself every few seconds on `skos.heartbeat.<node>`.
+package struct Heartbeat: Sendable, Equatable {
+    /// Who sends it, such as `thermal-sentinel-nova`; unique in the fleet.
+    package var agentID: String
+    /// What it is, such as `thermal_sentinel`.
+    package var agentType: String
+    package var node: String
+    /// When it was sent; `nil` when the sender does not say.
+    package var timestamp: Timestamp?
+    /// The hottest trustworthy CPU sensor, °C.
+    package var cpuTemp: Double?
+    /// The hottest trustworthy GPU sensor, °C.
+    package var gpuTemp: Double?
+    /// Anything else; SKOS' own agents say `verbs`, `version`, `probe` and more.
+    package var metadata: JSON.Object
+
+    package init(
+        agentID: String, agentType: String, node: String, timestamp: Timestamp? = nil,
+        cpuTemp: Double? = nil, gpuTemp: Double? = nil, metadata: JSON.Object = JSON.Object()
+    ) {
+        self.agentID = agentID
+        self.agentType = agentType
+        self.node = node
+        self.timestamp = timestamp
+        self.cpuTemp = cpuTemp
+        self.gpuTemp = gpuTemp
+        self.metadata = metadata
+    }
+
+    /// The actions the agent offers; `nil` when it does not say, as agents in other languages may.
+    package var verbs: [String]? { metadata["verbs"]?.array?.compactMap(\.string) }
+
+    /// Reads a message of `skos.heartbeat.<node>`.
+    ///
+    /// - Throws: `MessageError` naming the field.
+    package init(decoding message: UnsafeRawBufferPointer, node: String) throws(MessageError) {
+        let fields = try Fields(message: message)
+        agentType = try fields.required("agent_type", try fields.name("agent_type"))
+        agentID = try fields.required("agent_id", try fields.name("agent_id"))
+        self.node = try fields.node(of: node)
+        timestamp = try fields.timestamp("timestamp")
+        cpuTemp = try fields.double("cpu_temp", in: Limits.temperatures, unit: " °C")
+        gpuTemp = try fields.double("gpu_temp", in: Limits.temperatures, unit: " °C")
+        metadata = try fields.object("metadata") ?? JSON.Object()
+    }
+
+    package var object: JSON.Object {
+        var object: JSON.Object = [
+            "agent_id": .string(agentID), "agent_type": .string(agentType), "node": .string(node),
+        ]
+        object["timestamp"] = timestamp.map { .string($0.description) }
+        object["cpu_temp"] = cpuTemp.map(JSON.number)
+        object["gpu_temp"] = gpuTemp.map(JSON.number)
+        object["metadata"] = .object(metadata)
+        return object
+    }
+}
+
+extension Fields {
+    /// The node of a message: that of its subject; a `node` member must say the same.
+    func node(of subjectNode: String) throws(MessageError) -> String {
+        if let claimed = try name("node"), claimed != subjectNode {
+            throw error("node", "\"\(claimed)\" is not the subject's node \"\(subjectNode)\"")
+        }
+        return subjectNode
+    }
+}
