@@ -1,1 +1,0 @@
-// The room `Runtime`; see docs/architecture.md.

@@ -1,0 +1,133 @@
+import Glibc
+import Synchronization
+
+/// A thread of its own for work that may block, so that the threads all tasks share never do.
+///
+/// It is a task executor: `Task(executorPreference: worker) { … }` runs the task's nonisolated code on
+/// this thread, one piece at a time. The thread starts with the first piece of work, so that an agent
+/// that never acts has none for acting. Call `stop` when done with it.
+package final class WorkerThread: TaskExecutor, Sendable {
+    package let name: String
+    private let state = Mutex(State())
+    private let available: Semaphore
+
+    private struct State {
+        var jobs: [UnownedJob] = []
+        var isStarted = false
+        var isStopped = false
+        var isBusy = false
+    }
+
+    /// - Parameter name: shown by `ps -L` and debuggers; Linux keeps 15 characters.
+    package init(name: String) {
+        self.name = name
+        available = Semaphore()
+    }
+
+    /// Whether a piece of work is running or waiting: after a time limit has passed, whether the thread
+    /// still hangs in it.
+    package var isBusy: Bool { state.withLock { $0.isBusy || !$0.jobs.isEmpty } }
+
+    /// Lets the thread end when everything queued is done. Work enqueued afterwards still runs.
+    package func stop() {
+        let isWaiting = state.withLock { state in
+            state.isStopped = true
+            return state.isStarted
+        }
+        if isWaiting { available.signal() }
+    }
+
+    package func enqueue(_ job: consuming ExecutorJob) {
+        let job = UnownedJob(job)
+        let mustStart = state.withLock { state in
+            state.jobs.append(job)
+            defer { state.isStarted = true }
+            return !state.isStarted
+        }
+        if mustStart { startThread(name: name) { [self] in runLoop() } }
+        available.signal()
+    }
+
+    private func runLoop() {
+        while true {
+            available.wait()
+            while let job = takeJob() {
+                job.runSynchronously(on: asUnownedTaskExecutor())
+            }
+            let mayEnd = state.withLock { state in
+                guard state.isStopped, state.jobs.isEmpty else { return false }
+                state.isStarted = false
+                return true
+            }
+            if mayEnd { return }
+        }
+    }
+
+    private func takeJob() -> UnownedJob? {
+        state.withLock { state in
+            state.isBusy = !state.jobs.isEmpty
+            return state.jobs.isEmpty ? nil : state.jobs.removeFirst()
+        }
+    }
+}
+
+/// Starts a detached thread that runs `body` once.
+func startThread(name: String, _ body: @escaping @Sendable () -> Void) {
+    final class Start {
+        let name: String
+        let body: @Sendable () -> Void
+
+        init(name: String, body: @escaping @Sendable () -> Void) {
+            self.name = name
+            self.body = body
+        }
+    }
+    var attributes = pthread_attr_t()
+    pthread_attr_init(&attributes)
+    defer { pthread_attr_destroy(&attributes) }
+    pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
+    var thread = pthread_t()
+    let start = Unmanaged.passRetained(Start(name: name, body: body))
+    let status = pthread_create(
+        &thread, &attributes,
+        { argument in
+            guard let argument else { return nil }
+            let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
+            nameThisThread(start.name)
+            start.body()
+            return nil
+        }, start.toOpaque())
+    // Only a machine out of threads or memory gets here; nothing useful can be done on it.
+    precondition(status == 0, "cannot start thread \(name): \(errorText(status))")
+}
+
+/// Only for people who look at the process. Swift sees neither `prctl` nor `pthread_setname_np`.
+private func nameThisThread(_ name: String) {
+    let descriptor = open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return }
+    let bytes = Array(name.utf8.prefix(15))
+    _ = write(descriptor, bytes, bytes.count)
+    close(descriptor)
+}
+
+/// A counting semaphore; the C one, since it may be signalled from anywhere.
+private final class Semaphore: @unchecked Sendable {
+    // Unchecked: sem_t is made for use by several threads at once, and its address never changes.
+    private let semaphore: UnsafeMutablePointer<sem_t>
+
+    init() {
+        semaphore = .allocate(capacity: 1)
+        sem_init(semaphore, 0, 0)
+    }
+
+    deinit {
+        sem_destroy(semaphore)
+        semaphore.deallocate()
+    }
+
+    func signal() { sem_post(semaphore) }
+
+    func wait() {
+        while sem_wait(semaphore) != 0 && errno == EINTR {}
+    }
+}

@@ -1,0 +1,30 @@
+import Foundation
+import Runtime
+import Testing
+
+@Suite("FileLock")
+struct FileLockTests {
+    private let path = NSTemporaryDirectory() + "skos-lock-\(UUID().uuidString)"
+
+    @Test("one holder at a time, whose number the next one is told; free again after release")
+    func exclusive() throws {
+        defer { unlink(path) }
+        let first = try FileLock(path: path)
+        #expect(throws: FileLockFailure.held(path: path, by: Int(getpid()))) {
+            try FileLock(path: path)
+        }
+        first.release()
+        first.release()
+        _ = try FileLock(path: path)
+        // The one above is gone already.
+        _ = try FileLock(path: path)
+    }
+
+    @Test("a place that cannot be written says so")
+    func unusable() {
+        let path = "/proc/nothing/lock"
+        #expect(
+            throws: FileLockFailure.unusable(path: path, reason: "No such file or directory")
+        ) { try FileLock(path: path) }
+    }
+}
