@@ -1,0 +1,48 @@
+/// What is known of an action verb wherever it is executed.
+package struct ActionKind: Sendable, Equatable {
+    /// The `agent_type` that executes it; `nil`: no agent of this version does.
+    package var agentType: String?
+    /// Whether executing it disturbs the work of the node.
+    package var isDisruptive: Bool
+
+    package init(agentType: String?, isDisruptive: Bool) {
+        self.agentType = agentType
+        self.isDisruptive = isDisruptive
+    }
+}
+
+/// The table of action verbs that policies may name. Agents may offer more, by saying so in the
+/// `verbs` of their heartbeats.
+package enum ActionTable {
+    /// The verb with which a policy asks for a human; the coordinator itself carries it out.
+    package static let alertHuman = "alert_human"
+
+    /// Looks a verb up; `nil` when it is not in the table.
+    package static func kind(of action: String) -> ActionKind? {
+        if throttlePercent(action) != nil {
+            return ActionKind(agentType: "thermal_sentinel", isDisruptive: false)
+        }
+        return others.contains(action)
+            ? ActionKind(agentType: nil, isDisruptive: disruptive.contains(action)) : nil
+    }
+
+    /// The percentage of a `throttle_N` verb, 1 to 90.
+    package static func throttlePercent(_ action: String) -> Int? {
+        guard action.hasPrefix("throttle_"), let percent = Int(action.dropFirst(9)),
+            (1...90).contains(percent), action == "throttle_\(percent)"
+        else { return nil }
+        return percent
+    }
+
+    /// Every verb by name, for messages and completion; `throttle_N` stands for its family.
+    package static var names: [String] { (others + ["throttle_10", "throttle_50"]).sorted() }
+
+    private static let others = [
+        "redistribute", "failover", "shutdown_non_essential", "cleanup_temp", "cleanup_logs",
+        "archive_old_data", "emergency_cleanup", "alert_human", "restart_wireguard",
+        "regenerate_config", "ping_peer", "failover_route", "circuit_break", "reset_chain",
+    ]
+    private static let disruptive: Set<String> = [
+        "failover", "shutdown_non_essential", "emergency_cleanup", "restart_wireguard",
+    ]
+}
