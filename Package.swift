@@ -49,7 +49,7 @@ let package = Package(
         room("Immunity", ["Protocol"]),
         room("Audit", ["Protocol", "CSodium"]),
         room("Runtime", ["Protocol"]),
-        room("Bus", ["CNATS"]),
+        room("Bus", ["CNATS", "Protocol"]),
         room("Settings", ["Protocol", "CYAML"]),
         room("Platform", ["CSensors"]),
         room("Antibody", ["Protocol", "Bus", "Settings", "Platform", "Runtime"]),

@@ -1,0 +1,62 @@
+internal import CNATS
+internal import Glibc
+
+extension BusMessage {
+    /// What JetStream says about a message a consumer delivered.
+    package struct Metadata: Sendable, Equatable {
+        package var stream: String
+        package var consumer: String
+        package var streamSequence: UInt64
+        package var consumerSequence: UInt64
+        /// 1 at the first delivery.
+        package var delivered: UInt64
+        /// When the stream stored it, in nanoseconds since the epoch.
+        package var timestampNanoseconds: Int64
+        /// How many messages the consumer has still to deliver.
+        package var pending: UInt64
+    }
+
+    /// `nil` for messages that did not come from a consumer.
+    ///
+    /// It is the reply subject that says it: `$JS.ACK.` + stream, consumer, deliveries, stream
+    /// sequence, consumer sequence, time, pending; with domain and account hash before the stream
+    /// on servers that know them, and then more tokens after it (ADR-15).
+    package var metadata: Metadata? {
+        guard let reply, reply.hasPrefix("$JS.ACK.") else { return nil }
+        let tokens = reply.split(separator: ".", omittingEmptySubsequences: false)
+        guard tokens.count == 9 || tokens.count >= 11 else { return nil }
+        let first = tokens.count == 9 ? 2 : 4
+        let numbers = tokens[(first + 2)...].prefix(5).map { UInt64($0) }
+        guard let delivered = numbers[0], let stream = numbers[1], let consumer = numbers[2],
+            let time = numbers[3], let pending = numbers[4]
+        else { return nil }
+        return Metadata(
+            stream: String(tokens[first]), consumer: String(tokens[first + 1]),
+            streamSequence: stream, consumerSequence: consumer, delivered: delivered,
+            timestampNanoseconds: Int64(clamping: time), pending: pending)
+    }
+
+    /// Done with it: the consumer will not deliver it again. One publish; the server does not answer.
+    /// - Throws: `invalidArgument` for a message that did not come from a consumer, and as `publish`.
+    package func ack() throws(BusError) { try answer("+ACK") }
+
+    /// Not done: deliver it again, at once or after `delay`.
+    package func nak(delay: Duration? = nil) throws(BusError) {
+        guard let delay else { return try answer("-NAK") }
+        try answer("-NAK {\"delay\":\(max(0, delay.nanoseconds))}")
+    }
+
+    /// Will never be done: do not deliver it again.
+    package func term() throws(BusError) { try answer("+TERM") }
+
+    /// Still busy with it: `ackWait` begins anew.
+    package func inProgress() throws(BusError) { try answer("+WPI") }
+
+    private func answer(_ word: String) throws(BusError) {
+        guard let reply = natsMsg_GetReply(raw), strncmp(reply, "$JS.ACK.", 8) == 0 else {
+            throw BusError(.invalidArgument, "\(subject): only messages of a consumer can be acked")
+        }
+        let status = natsConnection_PublishString(connection.handle, reply, word)
+        guard status == NATS_OK else { throw connection.failure(status, "ack of \(subject)") }
+    }
+}

@@ -1,1 +1,0 @@
-// The room `Bus`; see docs/architecture.md.

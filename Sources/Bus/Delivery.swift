@@ -1,0 +1,155 @@
+internal import CNATS
+internal import Synchronization
+
+/// A running subscription with a handler. Ends with `cancel()`, with the last reference to it,
+/// or with the connection.
+package final class Delivery: Sendable {
+    private let box: DeliveryBox
+    private let connection: Connection
+
+    /// Subscribes. `idle` is called when nothing came for `idleAfter`; `ended` once, when `handler`
+    /// will not be called again.
+    init(
+        _ connection: Connection, _ subject: String, queue: String? = nil,
+        handler: @escaping @Sendable (BusMessage) -> Void, idleAfter: Duration? = nil,
+        idle: (@Sendable () -> Void)? = nil, ended: @escaping @Sendable () -> Void = {}
+    ) throws(BusError) {
+        box = DeliveryBox(connection, handler: handler, idle: idle, ended: ended)
+        self.connection = connection
+        try box.start(connection, subject, queue: queue, idleAfter: idleAfter)
+    }
+
+    deinit { box.stop() }
+
+    /// Ends the subscription. The handler may still be running, and be called for what has
+    /// arrived, until `cancel` has taken effect on the thread of the subscription. Idempotent.
+    package func cancel() { box.stop() }
+
+    /// Messages that waited in cnats longer than its limits allow and were lost.
+    package var dropped: Int { box.dropped }
+
+    /// Waits until the server knows of the subscription, so that nothing sent from then on is missed.
+    /// - Throws: as `Connection.flush`.
+    package func ready(timeout: Duration) async throws(BusError) {
+        try await connection.flush(timeout: timeout)
+    }
+}
+
+/// What cnats holds for a subscription, from subscribing until its completion callback.
+///
+/// It knows the connection weakly: a subscription that the connection itself owns must not keep it
+/// alive. `Delivery` holds it for everybody else.
+final class DeliveryBox: Sendable {
+    private weak let connection: Connection?
+    private let handler: @Sendable (BusMessage) -> Void
+    private let idle: (@Sendable () -> Void)?
+    private let ended: @Sendable () -> Void
+    /// cnats' object until the subscription has ended. The pointer is only used under the lock.
+    private let subscription = Mutex<UInt?>(nil)
+
+    init(
+        _ connection: Connection, handler: @escaping @Sendable (BusMessage) -> Void,
+        idle: (@Sendable () -> Void)? = nil, ended: @escaping @Sendable () -> Void = {}
+    ) {
+        self.connection = connection
+        self.handler = handler
+        self.idle = idle
+        self.ended = ended
+        Live.deliveryCount.add(1, ordering: .relaxed)
+    }
+
+    deinit { Live.deliveryCount.subtract(1, ordering: .relaxed) }
+
+    /// Subscribes. From here to the completion callback cnats keeps the box alive.
+    func start(
+        _ connection: Connection, _ subject: String, queue: String? = nil,
+        idleAfter: Duration? = nil
+    ) throws(BusError) {
+        let retained = Unmanaged.passRetained(self)
+        let closure = retained.toOpaque()
+        var created: OpaquePointer?
+        let handle = connection.handle
+        let status =
+            switch (queue, idleAfter) {
+            case (nil, nil):
+                natsConnection_Subscribe(&created, handle, subject, Self.deliver, closure)
+            case (let queue?, nil):
+                natsConnection_QueueSubscribe(
+                    &created, handle, subject, queue, Self.deliver, closure)
+            case (_, let time?):
+                natsConnection_SubscribeTimeout(
+                    &created, handle, subject, time.milliseconds, Self.deliver, closure)
+            }
+        guard status == NATS_OK, let created else {
+            retained.release()
+            throw connection.failure(status, "subscribe to \(subject)")
+        }
+        subscription.withLock { $0 = UInt(bitPattern: created) }
+        natsSubscription_SetPendingLimits(
+            created, Connection.Pending.messages, Connection.Pending.bytes)
+        // Refused when the connection closed meanwhile: then cnats has ended the subscription
+        // without telling, and keeping the box is a small leak where freeing it could be fatal.
+        guard natsSubscription_SetOnCompleteCB(created, Self.complete, closure) == NATS_OK else {
+            throw BusError(.closed, "subscribe to \(subject): the connection closed meanwhile")
+        }
+    }
+
+    /// Unsubscribes; the rest happens in `complete`.
+    func stop() {
+        subscription.withLock { subscription in
+            guard let pointer = subscription.flatMap({ OpaquePointer(bitPattern: $0) }) else {
+                return
+            }
+            natsSubscription_Unsubscribe(pointer)
+        }
+    }
+
+    var dropped: Int {
+        subscription.withLock { subscription in
+            guard let pointer = subscription.flatMap({ OpaquePointer(bitPattern: $0) }) else {
+                return 0
+            }
+            var count: Int64 = 0
+            natsSubscription_GetDropped(pointer, &count)
+            return Int(count)
+        }
+    }
+
+    private static let deliver: natsMsgHandler = { _, _, message, closure in
+        guard let closure else { return natsMsg_Destroy(message) }
+        let box = Unmanaged<DeliveryBox>.fromOpaque(closure).takeUnretainedValue()
+        guard let message else {
+            box.idle?()
+            return
+        }
+        guard let connection = box.connection else { return natsMsg_Destroy(message) }
+        box.handler(BusMessage(adopting: message, connection))
+    }
+
+    private static let complete: natsOnCompleteCB = { closure in
+        guard let closure else { return }
+        let box = Unmanaged<DeliveryBox>.fromOpaque(closure).takeRetainedValue()
+        let pointer = box.subscription.withLock { subscription in
+            defer { subscription = nil }
+            return subscription
+        }
+        // Not before: 3.4.1 can crash on a message for a subscription that was destroyed.
+        natsSubscription_Destroy(pointer.flatMap { OpaquePointer(bitPattern: $0) })
+        box.ended()
+    }
+}
+
+extension Connection {
+    /// Calls `handler` for every message, on a thread cnats keeps for this subscription, one at a
+    /// time and in order. The handler must not wait for long: what arrives meanwhile is kept up
+    /// to `Pending`, then dropped, counted, and reported as `slowConsumer`.
+    /// - Throws: `invalidArgument`, `closed`, `draining`.
+    package func subscribe(
+        _ subject: String, queue: String? = nil,
+        handler: @escaping @Sendable (BusMessage) -> Void
+    ) throws(BusError) -> Delivery {
+        try Subject.check(subject, .subscribe)
+        if let queue { try Subject.check(queue, .publish) }
+        return try Delivery(self, subject, queue: queue, handler: handler)
+    }
+}

@@ -1,0 +1,237 @@
+internal import CNATS
+internal import Glibc
+internal import Synchronization
+
+/// What became of one message of an `OrderedPublisher`.
+package struct PubAckResult: Sendable {
+    /// What the publisher was given with the message.
+    package var token: UInt64
+    package var result: Result<PubAck, BusError>
+}
+
+/// Stores messages one after another without waiting for each: a pipeline whose outcomes come
+/// back in the order of publishing.
+///
+/// Acks arrive on one reply subject of its own, `_INBOX.<id>.<n>`, so that nothing has to be
+/// looked up. cnats' own asynchronous publishing would never settle what a killed server left
+/// open, and takes a lock and a table per message.
+package final class OrderedPublisher: Sendable {
+    package struct Limits: Sendable {
+        /// Messages whose outcome is open; beyond it `publish` throws `bufferFull`. An ack takes
+        /// about as long as the window is deep, and servers refuse after 10,000 queued messages.
+        package var window = 4096
+        /// A message without an ack after this long has failed with `timeout`.
+        package var ackTimeout: Duration = .seconds(5)
+
+        package init() {}
+    }
+
+    private struct Pending {
+        var token: UInt64
+        var deadline: UInt64
+        var outcome: Outcome
+    }
+
+    private enum Outcome {
+        case open
+        case settled(Result<PubAck, BusError>)
+        /// Never sent; nobody is to hear of it.
+        case withdrawn
+    }
+
+    /// Open messages by number: `head ..< next`, in a ring.
+    private struct Window {
+        var ring: [Pending]
+        var head: UInt64 = 0
+        var next: UInt64 = 0
+
+        subscript(number: UInt64) -> Pending {
+            get { ring[Int(number % UInt64(ring.count))] }
+            set { ring[Int(number % UInt64(ring.count))] = newValue }
+        }
+    }
+
+    private let connection: Connection
+    private let limits: Limits
+    private let acks: @Sendable (PubAckResult) -> Void
+    private let inbox: ReplyInbox
+    private let window: Mutex<Window>
+    private let delivery = Mutex<Delivery?>(nil)
+
+    init(
+        _ connection: Connection, _ limits: Limits, acks: @escaping @Sendable (PubAckResult) -> Void
+    ) throws(BusError) {
+        precondition(limits.window > 0, "a window needs room for one message at least")
+        self.connection = connection
+        self.limits = limits
+        self.acks = acks
+        let prefix = try connection.newInbox() + "."
+        inbox = ReplyInbox(prefix)
+        let none = Pending(token: 0, deadline: 0, outcome: .withdrawn)
+        window = Mutex(Window(ring: Array(repeating: none, count: limits.window)))
+        let tick = max(.milliseconds(10), limits.ackTimeout / 4)
+        let running = try Delivery(
+            connection, prefix + "*", handler: { [weak self] in self?.receive($0) },
+            idleAfter: tick, idle: { [weak self] in self?.settle() })
+        delivery.withLock { $0 = running }
+    }
+
+    deinit { cancel() }
+
+    /// Ends it. Outcomes that are still open are not reported.
+    package func cancel() { delivery.withLock { $0 }?.cancel() }
+
+    /// How many messages wait for their outcome.
+    package var pending: Int { window.withLock { Int($0.next - $0.head) } }
+
+    /// Sends a message to be stored; its outcome comes to `acks` under `token`.
+    ///
+    /// See `JetStream.publish` for `messageID` and `expectedLastSequence`.
+    /// - Throws: `bufferFull` when the window is, and what `Connection.publish` throws; nothing
+    ///   was sent then and no outcome follows.
+    package func publish(
+        _ subject: String, _ payload: [UInt8], headers: [(String, String)] = [],
+        messageID: String? = nil, expectedLastSequence: UInt64? = nil, token: UInt64
+    ) throws(BusError) {
+        try Subject.check(subject, .publish)
+        let headers = PublishHeaders.join(headers, messageID, expectedLastSequence)
+        guard let number = open(token) else {
+            throw BusError(
+                .bufferFull, "publish to \(subject): \(limits.window) messages wait for their ack")
+        }
+        do throws(BusError) {
+            try inbox.withSubject(number) { reply throws(BusError) in
+                try connection.send(subject, payload, headers: headers, reply: reply)
+            }
+        } catch {
+            window.withLock { $0[number].outcome = .withdrawn }
+            throw error
+        }
+    }
+
+    private func open(_ token: UInt64) -> UInt64? {
+        let deadline = Clock.deadline(after: limits.ackTimeout)
+        return window.withLock { window in
+            guard window.next - window.head < UInt64(window.ring.count) else { return nil }
+            defer { window.next += 1 }
+            window[window.next] = Pending(token: token, deadline: deadline, outcome: .open)
+            return window.next
+        }
+    }
+
+    /// On the delivery thread, as `settle`.
+    private func receive(_ message: BusMessage) {
+        guard let subject = natsMsg_GetSubject(message.raw),
+            let number = inbox.number(subject)
+        else { return }
+        let result = Self.outcome(of: message)
+        window.withLock { window in
+            // Anything else was given up before.
+            guard number >= window.head, number < window.next else { return }
+            window[number].outcome = .settled(result)
+        }
+        settle()
+    }
+
+    /// Reports outcomes from the oldest on, as far as they are known or overdue.
+    private func settle() {
+        while let settled = window.withLock({ nextSettled(&$0) }) { acks(settled) }
+    }
+
+    private func nextSettled(_ window: inout Window) -> PubAckResult? {
+        while window.head < window.next {
+            let first = window[window.head]
+            switch first.outcome {
+            case .withdrawn: window.head += 1
+            case .settled(let result):
+                window.head += 1
+                return PubAckResult(token: first.token, result: result)
+            case .open:
+                guard first.deadline <= Clock.now else { return nil }
+                window.head += 1
+                return PubAckResult(token: first.token, result: .failure(overdue))
+            }
+        }
+        return nil
+    }
+
+    private var overdue: BusError {
+        BusError(
+            .timeout,
+            "publish: no ack within \(limits.ackTimeout); whether it was stored is unknown")
+    }
+
+    private static func outcome(of message: BusMessage) -> Result<PubAck, BusError> {
+        if natsMsg_IsNoResponders(message.raw) {
+            let error = BusError(.noResponders, "publish: no stream takes this subject")
+            return .failure(error)
+        }
+        return message.withPayload { bytes in
+            do throws(BusError) {
+                return .success(try PubAck.read(bytes, "publish"))
+            } catch {
+                return .failure(error)
+            }
+        }
+    }
+}
+
+/// Reply subjects that are a prefix and a number, made and read without allocating.
+final class ReplyInbox: Sendable {
+    private let prefix: String
+    private let length: Int
+
+    init(_ prefix: String) {
+        self.prefix = prefix
+        length = prefix.utf8.count
+    }
+
+    /// Lends the reply subject for one number.
+    func withSubject(
+        _ number: UInt64, _ body: (UnsafePointer<CChar>) throws(BusError) -> Void
+    ) throws(BusError) {
+        var failure: BusError?
+        withUnsafeTemporaryAllocation(of: CChar.self, capacity: length + 21) { buffer in
+            guard let base = buffer.baseAddress else { return }
+            prefix.withCString { _ = memcpy(base, $0, length) }
+            var digits = 1
+            var rest = number
+            while rest >= 10 {
+                rest /= 10
+                digits += 1
+            }
+            rest = number
+            for index in (0..<digits).reversed() {
+                base[length + index] = CChar(UInt8(ascii: "0")) + CChar(rest % 10)
+                rest /= 10
+            }
+            base[length + digits] = 0
+            do throws(BusError) { try body(base) } catch { failure = error }
+        }
+        if let failure { throw failure }
+    }
+
+    /// The number of a reply subject; `nil` when there is none.
+    func number(_ subject: UnsafePointer<CChar>) -> UInt64? {
+        var value: UInt64 = 0
+        var index = length
+        while subject[index] != 0 {
+            let digit = UInt8(bitPattern: subject[index]) &- UInt8(ascii: "0")
+            guard digit <= 9, index - length < 19 else { return nil }
+            value = value * 10 + UInt64(digit)
+            index += 1
+        }
+        return index == length ? nil : value
+    }
+}
+
+extension JetStream {
+    /// A pipeline for storing messages in order. `acks` is told the outcome of each, in order of
+    /// publishing, on a thread of its own that must not be blocked for long.
+    package func orderedPublisher(
+        limits: OrderedPublisher.Limits = .init(),
+        acks: @escaping @Sendable (PubAckResult) -> Void
+    ) throws(BusError) -> OrderedPublisher {
+        try OrderedPublisher(connection, limits, acks: acks)
+    }
+}

@@ -1,0 +1,42 @@
+internal import CNATS
+
+/// A message with headers on its way out; cnats copies it while publishing.
+final class OutgoingMessage {
+    let raw: OpaquePointer
+
+    /// - Throws: `invalidArgument` for a header that cannot be sent.
+    init(
+        _ subject: String, reply: UnsafePointer<CChar>?, _ payload: [UInt8],
+        headers: [(String, String)]
+    ) throws(BusError) {
+        var created: OpaquePointer?
+        let status = payload.withUnsafeBytes { bytes in
+            natsMsg_Create(
+                &created, subject, reply, bytes.baseAddress?.assumingMemoryBound(to: CChar.self),
+                CInt(clamping: bytes.count))
+        }
+        guard status == NATS_OK, let created else {
+            throw BusError(status, "message to \(subject)")
+        }
+        raw = created
+        for (name, value) in headers { try add(name, value) }
+    }
+
+    deinit { natsMsg_Destroy(raw) }
+
+    private func add(_ name: String, _ value: String) throws(BusError) {
+        guard Self.isName(name) else {
+            throw BusError(
+                .invalidArgument,
+                "header name of \(name.utf8.count) bytes refused: use A-Z a-z 0-9 _ -")
+        }
+        guard value.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7f }) else {
+            throw BusError(
+                .invalidArgument, "header \(name) refused: its value has a control character")
+        }
+        let status = natsMsgHeader_Add(raw, name, value)
+        guard status == NATS_OK else { throw BusError(status, "header \(name)") }
+    }
+
+    private static func isName(_ name: String) -> Bool { Subject.isToken(name) }
+}
