@@ -1,1 +1,0 @@
-// The room `Audit`; see docs/architecture.md.
