@@ -48,7 +48,8 @@ extension Event {
         switch kind {
         case "coordinator":
             self = .started(
-                version: try fields.text("version"), configuration: try fields.text("config"))
+                version: try fields.text("version"), configuration: try fields.text("config"),
+                isAlertStreamNew: try fields.bool("alert_stream_is_new") ?? false)
         case "config":
             self = .configured(
                 fingerprint: try fields.text("config"), refused: try fields.string("reason"))

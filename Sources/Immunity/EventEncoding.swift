@@ -37,10 +37,11 @@ extension Event {
 
     func write(to object: inout JSON.Object) {
         switch self {
-        case .started(let version, let configuration):
+        case .started(let version, let configuration, let isAlertStreamNew):
             object["change"] = "started"
             object["version"] = .string(version)
             object["config"] = .string(configuration)
+            object["alert_stream_is_new"] = isAlertStreamNew ? true : nil
         case .configured(let fingerprint, let refused):
             object["change"] = refused == nil ? "applied" : "refused"
             object["config"] = .string(fingerprint)

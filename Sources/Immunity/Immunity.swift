@@ -66,7 +66,10 @@ package struct Immunity: Sendable {
     /// Time between two looks at all agents' last heartbeats.
     package static let sweepInterval: Duration = .seconds(1)
 
-    package init(state: State = State(), policies: PolicySet, epoch: Int64 = 0) {
+    package init(
+        state: State = State(), policies: PolicySet, epoch: Int64 = 0, nodes: Nodes = Nodes()
+    ) {
+        self.nodes = nodes
         self.state = state
         self.policies = policies
         self.epoch = epoch

@@ -42,7 +42,8 @@ package struct State: Sendable, Equatable {
     /// Takes one event of the audit stream into account.
     package mutating func apply(_ event: Event, at time: Timestamp) {
         switch event {
-        case .started, .configured, .operation, .rejected: break
+        case .started(_, _, let isAlertStreamNew): if isAlertStreamNew { alertSequence = 0 }
+        case .configured, .operation, .rejected: break
         case .alert(let event): apply(event, at: time)
         case .decision(let decision): apply(decision, at: time)
         case .result(let event): apply(event, at: time)
