@@ -26,7 +26,7 @@ extension Immunity {
             }
             record(.decision(decision), &turn)
             if let command = decision.command { dispatched(command, about: key, &turn) }
-            due(at: decision.until)
+            if decision.verdict == .wait { return due(at: decision.until) }
         }
     }
 
