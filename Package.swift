@@ -75,7 +75,9 @@ let package = Package(
         tests("SettingsTests", ["Settings", "Protocol"]),
         tests("PlatformTests", ["Platform", "TestSupport"]),
         tests("AntibodyTests", ["Antibody", "Protocol", "Bus", "Runtime", "TestSupport"]),
-        tests("ThermalSentinelTests", ["ThermalSentinel", "Antibody", "Protocol", "Platform"]),
+        tests(
+            "ThermalSentinelTests",
+            ["ThermalSentinel", "Antibody", "Protocol", "Platform", "Settings"]),
         tests("CoordinatorTests", ["Coordinator", "Immunity", "Protocol", "Bus", "TestSupport"]),
         tests("TidyTests", []),
     ]

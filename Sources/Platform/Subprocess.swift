@@ -1,0 +1,150 @@
+import Glibc
+import Synchronization
+
+/// Runs a program and collects what it prints, with a limit on time and on output. The only place that
+/// starts programs: always an argument vector, never a shell, never the caller's descriptors.
+package struct Subprocess: Sendable {
+    /// What a program that ended by itself left.
+    package struct Output: Sendable, Equatable {
+        /// The exit code; 128 + N when signal N ended it.
+        package var exitCode: Int32
+        /// At most `outputLimit` bytes of its standard output; standard error is not kept.
+        package var output: [UInt8]
+    }
+
+    /// Why there is no output.
+    package enum Failure: Error, Equatable, CustomStringConvertible {
+        /// It could not be started: errno.
+        case notStarted(program: String, errno: Int32)
+        /// It did not end in time, and was killed.
+        case timedOut(program: String)
+        /// It printed more than the limit, and was killed.
+        case tooMuchOutput(program: String)
+
+        package var description: String {
+            switch self {
+            case .notStarted(let program, let code):
+                "cannot start \(program): \(errnoText(code)) (\(errnoName(code)))"
+            case .timedOut(let program): "\(program) did not end in time and was killed"
+            case .tooMuchOutput(let program): "\(program) printed too much and was killed"
+            }
+        }
+    }
+
+    /// An absolute path.
+    package var program: String
+    package var arguments: [String]
+    package var timeLimit: Duration
+    package var outputLimit: Int
+
+    private static let environment = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
+
+    package init(
+        _ program: String, _ arguments: [String], timeLimit: Duration = .seconds(5),
+        outputLimit: Int = 64 * 1024
+    ) {
+        self.program = program
+        self.arguments = arguments
+        self.timeLimit = timeLimit
+        self.outputLimit = outputLimit
+    }
+
+    /// Runs it to its end. Blocks for `timeLimit` at most, so not on Swift's thread pool.
+    package func run() throws(Failure) -> Output {
+        let (child, descriptor) = try spawn()
+        defer { close(descriptor) }
+        let output: [UInt8]
+        do throws(Failure) { output = try collect(descriptor) } catch {
+            // The whole group: what the program started itself must not hold the pipe open.
+            kill(-child, SIGKILL)
+            _ = wait(child)
+            throw error
+        }
+        return Output(exitCode: wait(child), output: output)
+    }
+
+    /// One at a time: a child started in between would inherit the pipe and keep it open.
+    private static let spawning = Mutex(())
+
+    private func spawn() throws(Failure) -> (pid_t, Int32) {
+        try Self.spawning.withLock { _ throws(Failure) in try spawnAlone() }
+    }
+
+    private func spawnAlone() throws(Failure) -> (pid_t, Int32) {
+        var ends: [Int32] = [-1, -1]
+        guard pipe(&ends) == 0 else {
+            throw Failure.notStarted(program: program, errno: errno)
+        }
+        defer { close(ends[1]) }
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_adddup2(&actions, ends[1], 1)
+        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
+        // Not every library opens its sockets close-on-exec.
+        let own = (try? HostFiles(root: HostRoot()).names(in: "/proc/self/fd")) ?? []
+        for descriptor in own.compactMap({ Int32($0) }) where descriptor > 2 {
+            posix_spawn_file_actions_addclose(&actions, descriptor)
+        }
+        var attributes = posix_spawnattr_t()
+        posix_spawnattr_init(&attributes)
+        defer { posix_spawnattr_destroy(&attributes) }
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        posix_spawnattr_setpgroup(&attributes, 0)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK))
+
+        var child = pid_t()
+        var vector: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) }
+        vector.append(nil)
+        // Numbers and dates must come out the same wherever this runs.
+        var environment: [UnsafeMutablePointer<CChar>?] = Self.environment.map { strdup($0) }
+        environment.append(nil)
+        defer { for pointer in vector + environment { free(pointer) } }
+        let code = posix_spawn(&child, program, &actions, &attributes, &vector, &environment)
+        guard code == 0 else {
+            close(ends[0])
+            throw Failure.notStarted(program: program, errno: code)
+        }
+        return (child, ends[0])
+    }
+
+    /// Reads until the other end is closed, the time is over, or there is too much.
+    private func collect(_ descriptor: Int32) throws(Failure) -> [UInt8] {
+        let end = ContinuousClock.now + timeLimit
+        var output: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let left = end - .now
+            guard left > .zero else { throw Failure.timedOut(program: program) }
+            var poller = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+            let milliseconds =
+                left.components.seconds * 1000
+                + left.components.attoseconds / 1_000_000_000_000_000
+            // Rounded up, so that the last millisecond is not spent spinning.
+            if poll(&poller, 1, Int32(clamping: milliseconds + 1)) <= 0 { continue }
+            let got = read(descriptor, &chunk, chunk.count)
+            if got < 0 && errno == EINTR { continue }
+            guard got > 0 else { return output }
+            guard output.count + got <= outputLimit else {
+                throw Failure.tooMuchOutput(program: program)
+            }
+            output += chunk[..<got]
+        }
+    }
+
+    /// Waits for the end of a child that has closed its output or was killed.
+    private func wait(_ child: pid_t) -> Int32 {
+        var status: Int32 = 0
+        let end = ContinuousClock.now + timeLimit
+        while waitpid(child, &status, WNOHANG) == 0 {
+            // It closed its output and goes on: nobody listens any more.
+            if ContinuousClock.now >= end { kill(-child, SIGKILL) }
+            usleep(1000)
+        }
+        let signal = status & 0x7F
+        return signal == 0 ? (status >> 8) & 0xFF : 128 + signal
+    }
+}

@@ -1,1 +1,0 @@
-// The room `ThermalSentinel`; see docs/architecture.md.

@@ -1,0 +1,51 @@
+package import Antibody
+package import Protocol
+
+/// The action `throttle_N`: N percent slower, for the processor, the graphics chips, or both.
+package struct ThrottleVerb: Verb {
+    /// The actions that every node with a knob offers.
+    package static let usualPercents = [10, 50]
+    static let prefix = "throttle_"
+    static let percents = 1...90
+
+    package let name: String
+    package let percent: Int
+    package let isReversible = true
+    package let family = "throttle"
+    private let throttle: Throttle
+
+    /// `nil` for a percentage that is no throttling, or that would leave nothing.
+    package init?(percent: Int, throttle: Throttle) {
+        guard Self.percents.contains(percent) else { return nil }
+        self.percent = percent
+        self.throttle = throttle
+        name = Self.prefix + "\(percent)"
+    }
+
+    /// The N of `throttle_N`, when it is such an action.
+    package static func percent(of action: String) -> Int? {
+        guard action.hasPrefix(prefix), let percent = Int(action.dropFirst(prefix.count)),
+            percents.contains(percent), action == prefix + "\(percent)"
+        else { return nil }
+        return percent
+    }
+
+    package var summary: String {
+        "make the processor and graphics chips \(percent) % slower; "
+            + "parameter resource: cpu or gpu for only one of them"
+    }
+
+    package func plan(_ call: VerbCall) throws(VerbFailure) -> VerbPlan {
+        try throttle.plan(percent: percent, call)
+    }
+
+    package func execute(_ plan: VerbPlan) throws(VerbFailure) -> JSON.Object {
+        try throttle.execute(plan)
+    }
+
+    package func undo(
+        _ undo: JSON.Object, remaining: [JSON.Object]
+    ) throws(VerbFailure) -> JSON.Object {
+        try throttle.undo(undo, remaining: remaining)
+    }
+}
