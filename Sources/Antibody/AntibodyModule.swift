@@ -79,7 +79,9 @@ package protocol Verb: Sendable {
 package struct VerbCall: Sendable, Equatable {
     /// The command's `parameters`.
     package var parameters: JSON.Object
-    /// The `undo` members of the same family's actions that are in force, oldest first.
+    /// The `undo` members of the same family's actions that are in force, oldest first; also of those
+    /// that failed or are about to be undone. Where there is one, the state without any action is what
+    /// the first of them has saved, not what the node shows now.
     package var active: [JSON.Object]
 
     package init(parameters: JSON.Object, active: [JSON.Object] = []) {
