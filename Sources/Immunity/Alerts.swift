@@ -133,12 +133,20 @@ extension Immunity {
             incident.severity >= incident.policySeverity, let attempt = incident.attempts.last,
             let finishedAt = attempt.finishedAt, incident.assertedAt > finishedAt
         else { return }
+        failVerification(of: attempt, in: incident, &turn)
+    }
+
+    /// The action was done, is still in force, and has not helped: on to the next rung.
+    private mutating func failVerification(
+        of attempt: Attempt, in incident: Incident, _ turn: inout Turn
+    ) {
+        let finishedAt = attempt.finishedAt.map { " at \($0)" } ?? ""
         record(
             .incident(
                 IncidentEvent(
                     incident: incident.id, node: incident.key.node, change: .notVerified,
-                    reason: "\(attempt.command.actionType) succeeded at \(finishedAt), but the "
-                        + "symptom was still there at \(incident.assertedAt)")),
+                    reason: "\(attempt.command.actionType) succeeded\(finishedAt), but the symptom "
+                        + "was there at \(incident.assertedAt)")),
             &turn)
         checkBreaker(of: attempt, about: incident.key, &turn)
         decide(incident.key, &turn)

@@ -122,6 +122,9 @@ extension Immunity {
             guard attempt.undoneAt == nil else { return }
         }
         forgetSending(result.actionID, unlessUndoing: attempt, result.status)
+        var result = result
+        // Agents in other languages may leave it out; the record must say what was done.
+        if result.actionType.isEmpty { result.actionType = attempt.command.actionType }
         finish(result, attempt, incident, timedOut: false, &turn)
     }
 

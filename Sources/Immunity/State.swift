@@ -100,11 +100,28 @@ package struct State: Sendable, Equatable {
             incident.phase = .deciding
             incident.until = nil
         }
-        if event.effect == .returned {
-            incident.phase = incident.isEscalated ? .escalated : .deciding
+        if event.effect == .returned { resume(&incident) }
+        incidents[key] = incident
+    }
+
+    /// The symptom is back before the incident was resolved: what was under way goes on.
+    private func resume(_ incident: inout Incident) {
+        if incident.isEscalated {
+            incident.phase = .escalated
+            incident.until = nil
+        } else if let attempt = incident.attempts.last, attempt.status == .dispatched {
+            incident.phase = .acting
+            incident.until = attempt.command.deadline
+        } else if let attempt = incident.attempts.last, attempt.status == .succeeded,
+            attempt.isInForce
+        {
+            // It has had its time; the next report of the policy's severity ends the rung.
+            incident.phase = .verifying
+            incident.until = attempt.finishedAt
+        } else {
+            incident.phase = .deciding
             incident.until = nil
         }
-        incidents[key] = incident
     }
 
     // MARK: Decisions and results

@@ -100,8 +100,9 @@ package struct Logger: Sendable {
                 fields: bound + Self.texts(fields)))
     }
 
+    /// Fields without a value are left out: a line says what there is to say.
     private static func texts(_ fields: Fields) -> [(name: String, value: String)] {
-        fields.map { ($0.key, $0.value.description) }
+        fields.map { ($0.key, $0.value.description) }.filter { !$0.1.isEmpty }
     }
 }
 
