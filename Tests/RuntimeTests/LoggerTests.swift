@@ -22,7 +22,7 @@ struct LoggerTests {
         arguments: [
             ("plain", "nova", "plain node=nova"),
             ("two words", "a b", #"two words node="a b""#),
-            ("empty", "", #"empty node="""#),
+            ("empty", "", "empty"),
             ("equals", "a=b", #"equals node="a=b""#),
             ("quotes", #"say "no\""#, #"quotes node="say \"no\\\"""#),
             ("new\nline\r\t", "a\nb", #"new\nline\r\t node="a\nb""#),
