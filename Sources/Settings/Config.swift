@@ -25,6 +25,8 @@ package struct Config: Sendable, Equatable {
     package var local = Local()
     /// The compiled rules of all sections.
     package var policySet = PolicySet()
+    /// What is known of the nodes that may take part; `nil`: any node may, and nothing is known.
+    package var nodes: [String: Node]?
 
     package init() {}
 
@@ -71,6 +73,16 @@ package struct Config: Sendable, Equatable {
             self.critical = critical
             self.emergency = emergency
         }
+    }
+
+    /// What `nodes:` says of one node.
+    package struct Node: Sendable, Equatable {
+        /// What the node is for, in the operator's words.
+        package var role: String?
+        /// Names and values of the operator's own.
+        package var labels: [String: String] = [:]
+
+        package init() {}
     }
 
     /// The part of the file that is never taken from the bus.

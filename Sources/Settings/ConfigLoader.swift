@@ -1,0 +1,123 @@
+import Glibc
+import Protocol
+
+/// A configuration that was read and found valid.
+package struct LoadedConfig: Sendable, Equatable {
+    package var config: Config
+    /// The file it comes from, as it was named; `nil`: there is none, the defaults hold.
+    package var file: String?
+    /// A hash (FNV-1a, 64 bits) of the file's bytes, for records; not made against forgery. 16
+    /// hexadecimal digits.
+    package var fingerprint: String
+    /// What is allowed but hardly meant.
+    package var warnings: [ConfigError.Issue]
+
+    package init(
+        config: Config, file: String? = nil, fingerprint: String = LoadedConfig.fingerprint(of: []),
+        warnings: [ConfigError.Issue] = []
+    ) {
+        self.config = config
+        self.file = file
+        self.fingerprint = fingerprint
+        self.warnings = warnings
+    }
+
+    /// FNV-1a over the bytes, with the constants of its authors.
+    package static func fingerprint(of bytes: [UInt8]) -> String {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
+        let digits = String(hash, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+}
+
+/// Reads configurations. Environment variables win over the file, the file over the defaults.
+package enum ConfigLoader {
+    /// Reads a file.
+    ///
+    /// - Parameters:
+    ///   - file: `nil`: no file; the defaults and the environment hold.
+    ///   - environment: the process's environment; an empty variable counts as not set.
+    /// - Returns: the valid configuration, with what is odd about it as warnings.
+    /// - Throws: everything that is wrong, at once.
+    package static func load(
+        file: String?, environment: [String: String]
+    ) throws(ConfigError) -> LoadedConfig {
+        guard let file else { return try load(nil, name: "defaults", environment) }
+        return try load(try contents(of: file), name: file, environment)
+    }
+
+    /// Reads a text as if it stood in a file of this name.
+    package static func parse(
+        text: [UInt8], name: String, environment: [String: String]
+    ) throws(ConfigError) -> LoadedConfig {
+        try load(text, name: name, environment)
+    }
+
+    private static func load(
+        _ text: [UInt8]?, name: String, _ environment: [String: String]
+    ) throws(ConfigError) -> LoadedConfig {
+        var issues = IssueList(file: name)
+        var root: YAMLNode?
+        if let text {
+            root = YAMLReader.read(text, issues: &issues)
+            // Without a tree there is nothing to check; a missing section is not the mistake then.
+            if root == nil { throw issues.error }
+        }
+        var decoder = StrictDecoder(environment: environment, issues: issues)
+        let values = decoder.decodeRoot(root)
+        var compiler = Compiler(issues: decoder.issues)
+        let config = compiler.compile(values, hostName: hostName())
+        guard compiler.issues.isEmpty else { throw compiler.issues.error }
+        return LoadedConfig(
+            config: config, file: text == nil ? nil : name,
+            fingerprint: LoadedConfig.fingerprint(of: text ?? []),
+            warnings: compiler.issues.sortedWarnings)
+    }
+
+    /// The bytes of a regular file, up to a little more than is allowed.
+    private static func contents(of file: String) throws(ConfigError) -> [UInt8] {
+        func failure(_ message: String) -> ConfigError {
+            ConfigError(issues: [.init(file: file, message: message)])
+        }
+        // Without O_NONBLOCK, opening a FIFO would wait for somebody to write.
+        let descriptor = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else {
+            let code = errno
+            throw failure(
+                code == ENOENT
+                    ? "does not exist" : "cannot be opened: \(String(cString: strerror(code)))")
+        }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else {
+            throw failure("cannot be read: \(String(cString: strerror(errno)))")
+        }
+        switch status.st_mode & S_IFMT {
+        case S_IFREG: break
+        case S_IFDIR: throw failure("is a directory, not a file")
+        default: throw failure("is not a regular file")
+        }
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 16 * 1024)
+        while bytes.count <= YAMLReader.sizeLimit {
+            let count = read(descriptor, &buffer, buffer.count)
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else {
+                throw failure("cannot be read: \(String(cString: strerror(errno)))")
+            }
+            if count == 0 { break }
+            bytes.append(contentsOf: buffer[..<count])
+        }
+        return bytes
+    }
+
+    private static func hostName() -> String {
+        // POSIX allows 255 bytes and a terminator; Linux has at most 64.
+        var buffer = [CChar](repeating: 0, count: 256)
+        guard gethostname(&buffer, buffer.count - 1) == 0 else { return "" }
+        return buffer.withUnsafeBufferPointer { name in
+            name.baseAddress.map { String(cString: $0) } ?? ""
+        }
+    }
+}
