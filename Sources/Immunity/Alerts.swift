@@ -83,8 +83,8 @@ extension Immunity {
         let resource = key.resource.isEmpty ? "" : ":\(key.resource)"
         event.incident = "\(key.node):\(key.type)\(resource):\(stamp)"
         record(.alert(event), &turn)
-        publish("incident_opened", state.incidents[key], &turn)
         decide(key, &turn)
+        publish("incident_opened", state.incidents[key], &turn)
     }
 
     private mutating func clear(
