@@ -26,6 +26,8 @@ package struct Alert: Sendable, Equatable {
     package var details: JSON.Object
     /// When it was noticed; without one, when the stream received it.
     package var timestamp: Timestamp?
+    /// Members that this version does not know; passed on as they came.
+    package var extra: JSON.Object
 
     package init(type: String, severity: Severity, node: String, resource: String = "") {
         self.type = type
@@ -34,7 +36,13 @@ package struct Alert: Sendable, Equatable {
         self.resource = resource
         drill = false
         details = JSON.Object()
+        extra = JSON.Object()
     }
+
+    private static let names = [
+        "id", "agent_id", "type", "severity", "node", "resource", "message", "value", "unit",
+        "threshold", "cause", "drill", "details", "timestamp",
+    ]
 
     /// Reads a message of `skos.alert.<node>`.
     ///
@@ -50,23 +58,25 @@ package struct Alert: Sendable, Equatable {
         type = try fields.required("type", try fields.name("type"))
         severity = try fields.required("severity", try fields.choice("severity", Severity.self))
         self.node = try fields.node(of: node)
-        id = try fields.string("id", limit: Limits.identifierBytes)
+        id = try fields.identifier("id")
         agentID = try fields.name("agent_id")
         self.message = try fields.string("message")
         value = try fields.double("value")
-        unit = try fields.string("unit", limit: Limits.identifierBytes)
+        unit = try fields.identifier("unit")
         threshold = try fields.double("threshold")
-        cause = try fields.string("cause", limit: Limits.identifierBytes)
+        cause = try fields.identifier("cause")
         drill = try fields.bool("drill") ?? false
         timestamp = try fields.timestamp("timestamp")
         details = try fields.object("details") ?? JSON.Object()
         let inner = Fields(details, path: "details")
-        let sensor = try inner.string("sensor", limit: Limits.identifierBytes)
-        resource = try fields.string("resource", limit: Limits.identifierBytes) ?? sensor ?? ""
+        let sensor = try inner.identifier("sensor", limit: Limits.resourceBytes)
+        let named = try fields.identifier("resource", limit: Limits.resourceBytes) ?? ""
+        resource = named.isEmpty ? sensor ?? "" : named
         _ = try inner.double("temperature", in: Limits.temperatures, unit: " °C")
         if type == "thermal", let value, !Limits.temperatures.contains(value) {
             throw fields.error("value", "\(value) is not a temperature in °C")
         }
+        extra = fields.others(than: Self.names)
     }
 
     package var object: JSON.Object {
@@ -85,6 +95,7 @@ package struct Alert: Sendable, Equatable {
         object["drill"] = drill ? true : nil
         object["details"] = details.isEmpty ? nil : .object(details)
         object["timestamp"] = timestamp.map { .string($0.description) }
+        object.append(extra, except: Self.names)
         return object
     }
 }

@@ -32,6 +32,8 @@ package struct Command: Sendable, Equatable {
     package var incident: String?
     /// Only report what would be done.
     package var dryRun: Bool
+    /// Members that this version does not know; passed on as they came.
+    package var extra: JSON.Object
 
     package init(
         actionID: String, actionType: String, node: String, operation: Operation = .execute,
@@ -43,7 +45,13 @@ package struct Command: Sendable, Equatable {
         self.parameters = parameters
         self.node = node
         dryRun = false
+        extra = JSON.Object()
     }
+
+    private static let names = [
+        "action_id", "action_type", "operation", "parameters", "timestamp", "node", "agent_type",
+        "epoch", "deadline", "lease", "incident", "dry_run",
+    ]
 
     /// Reads a message of `skos.command.<node>`.
     ///
@@ -56,8 +64,7 @@ package struct Command: Sendable, Equatable {
     ///
     /// - Throws: `MessageError` naming the field.
     package init(_ fields: Fields, node: String) throws(MessageError) {
-        actionID = try fields.required(
-            "action_id", try fields.string("action_id", limit: Limits.identifierBytes))
+        actionID = try fields.required("action_id", try fields.identifier("action_id"))
         actionType = try fields.required("action_type", try fields.name("action_type"))
         operation = try fields.choice("operation", Operation.self) ?? .execute
         parameters = try fields.object("parameters") ?? JSON.Object()
@@ -67,8 +74,9 @@ package struct Command: Sendable, Equatable {
         epoch = try fields.integer("epoch")
         deadline = try fields.timestamp("deadline")
         lease = try fields.seconds("lease")
-        incident = try fields.string("incident", limit: Limits.identifierBytes)
+        incident = try fields.identifier("incident")
         dryRun = try fields.bool("dry_run") ?? false
+        extra = fields.others(than: Self.names)
     }
 
     package var object: JSON.Object {
@@ -85,6 +93,7 @@ package struct Command: Sendable, Equatable {
         object["lease"] = lease.map { JSON(seconds: $0) }
         object["incident"] = incident.map(JSON.string)
         object["dry_run"] = dryRun ? true : nil
+        object.append(extra, except: Self.names)
         return object
     }
 }

@@ -39,6 +39,8 @@ package struct CommandResult: Sendable, Equatable {
     package var undo: JSON.Object?
     package var dryRun: Bool
     package var timestamp: Timestamp?
+    /// Members that this version does not know; passed on as they came.
+    package var extra: JSON.Object
 
     package init(
         actionID: String, actionType: String, node: String, status: Status,
@@ -51,7 +53,13 @@ package struct CommandResult: Sendable, Equatable {
         self.outcome = outcome
         self.reason = reason
         dryRun = false
+        extra = JSON.Object()
     }
+
+    private static let names = [
+        "action_id", "action_type", "agent_id", "node", "status", "outcome", "reason",
+        "duration_ms", "effect", "undo", "dry_run", "incident", "timestamp",
+    ]
 
     /// Reads a message of `skos.result.<node>`.
     ///
@@ -64,8 +72,7 @@ package struct CommandResult: Sendable, Equatable {
     ///
     /// - Throws: `MessageError` naming the field.
     package init(_ fields: Fields, node: String) throws(MessageError) {
-        actionID = try fields.required(
-            "action_id", try fields.string("action_id", limit: Limits.identifierBytes))
+        actionID = try fields.required("action_id", try fields.identifier("action_id"))
         status = try fields.required("status", try fields.choice("status", Status.self))
         actionType = try fields.name("action_type") ?? ""
         self.node = try fields.node(of: node)
@@ -73,12 +80,13 @@ package struct CommandResult: Sendable, Equatable {
         if status == .done, outcome == nil { throw fields.error("outcome", "is missing") }
         reason = try fields.string("reason")
         agentID = try fields.name("agent_id")
-        incident = try fields.string("incident", limit: Limits.identifierBytes)
+        incident = try fields.identifier("incident")
         durationMilliseconds = try fields.double("duration_ms")
         effect = try fields.object("effect")
         undo = try fields.object("undo")
         dryRun = try fields.bool("dry_run") ?? false
         timestamp = try fields.timestamp("timestamp")
+        extra = fields.others(than: Self.names)
     }
 
     package var object: JSON.Object {
@@ -95,6 +103,7 @@ package struct CommandResult: Sendable, Equatable {
         object["dry_run"] = dryRun ? true : nil
         object["incident"] = incident.map(JSON.string)
         object["timestamp"] = timestamp.map { .string($0.description) }
+        object.append(extra, except: Self.names)
         return object
     }
 }

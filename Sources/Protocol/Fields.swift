@@ -31,7 +31,9 @@ package struct Fields {
                 reason: "\(message.count) bytes is more than the \(Limits.messageBytes) allowed")
         }
         let json: JSON
-        do throws(JSONError) { json = try JSON.parse(message) } catch {
+        do throws(JSONError) {
+            json = try JSON.parse(message, depthLimit: Limits.messageDepth)
+        } catch {
             throw MessageError(field: "", reason: error.description)
         }
         guard case .object(let object) = json else {
@@ -43,6 +45,13 @@ package struct Fields {
     /// An error about one of the fields.
     package func error(_ name: String, _ reason: String) -> MessageError {
         MessageError(field: path.isEmpty ? name : "\(path).\(name)", reason: reason)
+    }
+
+    /// The members that are not among `names`: a newer or foreign sender's, to be passed on.
+    package func others(than names: [String]) -> JSON.Object {
+        var others = JSON.Object()
+        others.append(object, except: names)
+        return others
     }
 
     private func value(_ name: String) -> JSON? {
@@ -67,6 +76,20 @@ package struct Fields {
         guard let text = value.string else { throw wrong(name, value, "a string") }
         guard text.utf8.count <= limit else {
             throw error(name, "is longer than \(limit) bytes")
+        }
+        return text
+    }
+
+    /// A text that names something, in one line of any log: no control characters.
+    package func identifier(
+        _ name: String, limit: Int = Limits.identifierBytes
+    ) throws(MessageError) -> String? {
+        guard let text = try string(name, limit: limit) else { return nil }
+        let isPrintable = text.unicodeScalars.allSatisfy {
+            $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value)
+        }
+        guard isPrintable else {
+            throw error(name, "\(Name.quoted(text)) contains control characters")
         }
         return text
     }
@@ -135,7 +158,9 @@ package struct Fields {
 
     /// A duration in seconds, not negative and at most 366 days.
     package func seconds(_ name: String) throws(MessageError) -> Duration? {
-        guard let seconds = try double(name, in: 0...31_622_400, unit: " s") else { return nil }
+        guard let seconds = try double(name, in: 0...Limits.durationSeconds, unit: " s") else {
+            return nil
+        }
         return .nanoseconds(Int64((seconds * 1e9).rounded()))
     }
 
@@ -178,10 +203,17 @@ package enum Name {
 package enum Limits {
     /// Bytes of one message.
     package static let messageBytes = 64 * 1024
+    /// Nesting of one message.
+    package static let messageDepth = 32
     /// Bytes of one text field.
     package static let textBytes = 4096
-    /// Bytes of an identifier.
-    package static let identifierBytes = 255
+    /// Bytes of an identifier; enough for an incident's, which is made of two names, a resource and a
+    /// number.
+    package static let identifierBytes = 512
+    /// Bytes of what an alert is about.
+    package static let resourceBytes = 255
+    /// Seconds that a duration in a message may have: 366 days.
+    package static let durationSeconds = 31_622_400.0
     /// Degrees Celsius that a temperature in a message may have; anything else is a broken sensor.
     package static let temperatures = -100.0...1000.0
     /// How far ahead of the receiver's clock a timestamp may be.

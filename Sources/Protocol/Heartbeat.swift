@@ -13,6 +13,8 @@ package struct Heartbeat: Sendable, Equatable {
     package var gpuTemp: Double?
     /// Anything else; SKOS' own agents say `verbs`, `version`, `probe` and more.
     package var metadata: JSON.Object
+    /// Members that this version does not know; passed on as they came.
+    package var extra: JSON.Object
 
     package init(
         agentID: String, agentType: String, node: String, timestamp: Timestamp? = nil,
@@ -25,7 +27,12 @@ package struct Heartbeat: Sendable, Equatable {
         self.cpuTemp = cpuTemp
         self.gpuTemp = gpuTemp
         self.metadata = metadata
+        extra = JSON.Object()
     }
+
+    private static let names = [
+        "agent_id", "agent_type", "node", "timestamp", "cpu_temp", "gpu_temp", "metadata",
+    ]
 
     /// The actions the agent offers; `nil` when it does not say, as agents in other languages may.
     package var verbs: [String]? { metadata["verbs"]?.array?.compactMap(\.string) }
@@ -42,6 +49,7 @@ package struct Heartbeat: Sendable, Equatable {
         cpuTemp = try fields.double("cpu_temp", in: Limits.temperatures, unit: " °C")
         gpuTemp = try fields.double("gpu_temp", in: Limits.temperatures, unit: " °C")
         metadata = try fields.object("metadata") ?? JSON.Object()
+        extra = fields.others(than: Self.names)
     }
 
     package var object: JSON.Object {
@@ -52,6 +60,7 @@ package struct Heartbeat: Sendable, Equatable {
         object["cpu_temp"] = cpuTemp.map(JSON.number)
         object["gpu_temp"] = gpuTemp.map(JSON.number)
         object["metadata"] = .object(metadata)
+        object.append(extra, except: Self.names)
         return object
     }
 }

@@ -27,6 +27,13 @@ package enum JSON: Sendable, Equatable {
 
         package var isEmpty: Bool { members.isEmpty }
 
+        /// Appends the members whose names are not among `names`, which the object may have already.
+        package mutating func append(_ other: Object, except names: [String]) {
+            for member in other.members where !names.contains(member.name) {
+                members.append(member)
+            }
+        }
+
         /// The value of a member; setting `nil` removes it, a new name goes to the end.
         package subscript(name: String) -> JSON? {
             get { members.first { $0.name == name }?.value }

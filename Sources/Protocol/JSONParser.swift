@@ -8,13 +8,16 @@ package struct JSONError: Error, Equatable, CustomStringConvertible {
 }
 
 extension JSON {
-    /// Deepest nesting that is accepted; messages of SKOS need 4.
-    package static let depthLimit = 32
+    /// Deepest nesting that is accepted. Messages from outside may have half of it
+    /// (`Limits.messageDepth`), so that what SKOS wraps them in can always be read back.
+    package static let depthLimit = 64
 
     /// Reads exactly one JSON value. Strict: no trailing text, no duplicate member names, no NaN, no
     /// numbers outside the range of a double, valid UTF-8 only, nesting up to `depthLimit`.
-    package static func parse(_ bytes: UnsafeRawBufferPointer) throws(JSONError) -> JSON {
-        var parser = JSONParser(bytes: bytes)
+    package static func parse(
+        _ bytes: UnsafeRawBufferPointer, depthLimit: Int = JSON.depthLimit
+    ) throws(JSONError) -> JSON {
+        var parser = JSONParser(bytes: bytes, depthLimit: depthLimit)
         return try parser.document()
     }
 
@@ -34,13 +37,17 @@ extension JSON {
     }
 }
 
-/// A recursive descent over the bytes; recursion is bounded by `JSON.depthLimit`.
+/// A recursive descent over the bytes; recursion is bounded by `depthLimit`.
 private struct JSONParser {
     let bytes: UnsafeRawBufferPointer
+    let depthLimit: Int
     var position = 0
     var depth = 0
 
-    init(bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+    init(bytes: UnsafeRawBufferPointer, depthLimit: Int) {
+        self.bytes = bytes
+        self.depthLimit = depthLimit
+    }
 
     mutating func document() throws(JSONError) -> JSON {
         let value = try value()
@@ -84,8 +91,8 @@ private struct JSONParser {
         _ body: (inout JSONParser) throws(JSONError) -> JSON
     ) throws(JSONError) -> JSON {
         depth += 1
-        guard depth <= JSON.depthLimit else {
-            throw error("nested deeper than \(JSON.depthLimit) levels")
+        guard depth <= depthLimit else {
+            throw error("nested deeper than \(depthLimit) levels")
         }
         defer { depth -= 1 }
         return try body(&self)
@@ -127,7 +134,7 @@ private struct JSONParser {
             }
             guard !isKnown else {
                 position = start
-                throw error("the member \"\(name)\" stands twice")
+                throw error("the member \(Name.quoted(name)) stands twice")
             }
             skipSpace()
             guard current == UInt8(ascii: ":") else { throw error("':' is expected") }

@@ -7,7 +7,7 @@ extension Timestamp: CustomStringConvertible {
         text += "-" + Self.padded(month, 2) + "-" + Self.padded(day, 2) + "T"
         text += Self.padded(second / 3600, 2) + ":" + Self.padded(second / 60 % 60, 2) + ":"
         text += Self.padded(second % 60, 2)
-        let fraction = nanoseconds - seconds * 1_000_000_000
+        let fraction = nanoseconds.remainder(modulo: 1_000_000_000)
         if fraction % 1_000_000 == 0 {
             if fraction != 0 { text += "." + Self.padded(fraction / 1_000_000, 3) }
         } else if fraction % 1000 == 0 {
@@ -20,12 +20,14 @@ extension Timestamp: CustomStringConvertible {
 
     /// Rounded down to whole milliseconds, which is what messages carry.
     package var inMilliseconds: Timestamp {
-        Timestamp(nanoseconds: nanoseconds.floorDivided(by: 1_000_000) * 1_000_000)
+        let past = nanoseconds.remainder(modulo: 1_000_000)
+        return Timestamp(nanoseconds: max(nanoseconds, .min + past) - past)
     }
 
-    /// Reads RFC 3339, with `Z` or an offset; `nil` when it is anything else. Years 1678 to 2261, the
-    /// range of 64-bit nanoseconds; the leap second 60 is taken as the second after 59.
+    /// Reads RFC 3339, with `Z` or an offset; `nil` when it is anything else, or outside the range of
+    /// 64-bit nanoseconds (1677-09-21 to 2262-04-11). The leap second 60 is taken as the second after 59.
     package init?(_ text: String) {
+        guard text.utf8.count <= Self.textLimit else { return nil }
         var scanner = Scanner(text)
         guard let year = scanner.digits(4), scanner.take("-"), let month = scanner.digits(2),
             scanner.take("-"), let day = scanner.digits(2),
@@ -33,13 +35,19 @@ extension Timestamp: CustomStringConvertible {
             let hour = scanner.digits(2), scanner.take(":"), let minute = scanner.digits(2),
             scanner.take(":"), let second = scanner.digits(2),
             let fraction = scanner.fraction(), let offset = scanner.offset(), scanner.isAtEnd,
-            (1678...2261).contains(year), (1...12).contains(month),
+            (1...12).contains(month),
             (1...Self.daysInMonth(year, month)).contains(day), hour < 24, minute < 60, second <= 60
         else { return nil }
         let days = Self.days(fromCivil: year, month, day)
         let seconds = days * 86400 + hour * 3600 + minute * 60 + second - offset
-        nanoseconds = seconds * 1_000_000_000 + fraction
+        guard let value = Int64(exactly: Int128(seconds) * 1_000_000_000 + Int128(fraction)) else {
+            return nil
+        }
+        nanoseconds = value
     }
+
+    /// Bytes of the longest text that is looked at; the longest useful one has 35.
+    private static let textLimit = 64
 
     private static func padded(_ value: Int64, _ width: Int) -> String {
         let digits = String(value)
@@ -83,7 +91,7 @@ extension Timestamp: CustomStringConvertible {
         private let bytes: [UInt8]
         private var position = 0
 
-        init(_ text: String) { bytes = [UInt8](text.utf8.prefix(64)) }
+        init(_ text: String) { bytes = [UInt8](text.utf8) }
 
         var isAtEnd: Bool { position == bytes.count }
 
