@@ -71,7 +71,7 @@ let package = Package(
         tests("ImmunityTests", ["Immunity", "Protocol"]),
         tests("AuditTests", ["Audit", "Protocol"]),
         tests("RuntimeTests", ["Runtime", "Protocol"]),
-        tests("BusTests", ["Bus", "TestSupport"]),
+        tests("BusTests", ["Bus", "Protocol", "TestSupport"]),
         tests("SettingsTests", ["Settings", "Protocol"]),
         tests("PlatformTests", ["Platform", "TestSupport"]),
         tests("AntibodyTests", ["Antibody", "Protocol", "Bus", "Runtime", "TestSupport"]),

@@ -17,24 +17,7 @@ extension BusMessage {
     }
 
     /// `nil` for messages that did not come from a consumer.
-    ///
-    /// It is the reply subject that says it: `$JS.ACK.` + stream, consumer, deliveries, stream
-    /// sequence, consumer sequence, time, pending; with domain and account hash before the stream
-    /// on servers that know them, and then more tokens after it (ADR-15).
-    package var metadata: Metadata? {
-        guard let reply, reply.hasPrefix("$JS.ACK.") else { return nil }
-        let tokens = reply.split(separator: ".", omittingEmptySubsequences: false)
-        guard tokens.count == 9 || tokens.count >= 11 else { return nil }
-        let first = tokens.count == 9 ? 2 : 4
-        let numbers = tokens[(first + 2)...].prefix(5).map { UInt64($0) }
-        guard let delivered = numbers[0], let stream = numbers[1], let consumer = numbers[2],
-            let time = numbers[3], let pending = numbers[4]
-        else { return nil }
-        return Metadata(
-            stream: String(tokens[first]), consumer: String(tokens[first + 1]),
-            streamSequence: stream, consumerSequence: consumer, delivered: delivered,
-            timestampNanoseconds: Int64(clamping: time), pending: pending)
-    }
+    package var metadata: Metadata? { reply.flatMap { Metadata(reply: $0) } }
 
     /// Done with it: the consumer will not deliver it again. One publish; the server does not answer.
     /// - Throws: `invalidArgument` for a message that did not come from a consumer, and as `publish`.
@@ -58,5 +41,25 @@ extension BusMessage {
         }
         let status = natsConnection_PublishString(connection.handle, reply, word)
         guard status == NATS_OK else { throw connection.failure(status, "ack of \(subject)") }
+    }
+}
+
+extension BusMessage.Metadata {
+    /// Reads the reply subject of a consumer's message: `$JS.ACK.` + stream, consumer, deliveries,
+    /// stream sequence, consumer sequence, time, pending; with domain and account hash before the
+    /// stream on servers that know them, and then more tokens after it (ADR-15).
+    init?(reply: String) {
+        guard reply.hasPrefix("$JS.ACK.") else { return nil }
+        let tokens = reply.split(separator: ".", omittingEmptySubsequences: false)
+        guard tokens.count == 9 || tokens.count >= 11 else { return nil }
+        let first = tokens.count == 9 ? 2 : 4
+        let numbers = tokens[(first + 2)...].prefix(5).map { UInt64($0) }
+        guard let delivered = numbers[0], let stream = numbers[1], let consumer = numbers[2],
+            let time = numbers[3], let pending = numbers[4]
+        else { return nil }
+        self.init(
+            stream: String(tokens[first]), consumer: String(tokens[first + 1]),
+            streamSequence: stream, consumerSequence: consumer, delivered: delivered,
+            timestampNanoseconds: Int64(clamping: time), pending: pending)
     }
 }

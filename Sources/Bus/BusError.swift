@@ -30,6 +30,8 @@ package struct BusError: Error, Sendable, Equatable, CustomStringConvertible {
         case payloadTooLarge
         /// A bounded buffer or window is full; nothing was sent.
         case bufferFull
+        /// An earlier message of an `OrderedPublisher` failed, and this one must not overtake it.
+        case fenced
         /// JetStream refused, with its error code (see the constants of `JetStreamCode`).
         case jetStream(Int)
         /// The server has the stream, consumer or bucket, but this field of it differs.
@@ -64,6 +66,18 @@ package struct BusError: Error, Sendable, Equatable, CustomStringConvertible {
     /// JetStream's error code, when JetStream refused.
     package var jetStreamCode: Int? {
         if case .jetStream(let code) = code { code } else { nil }
+    }
+}
+
+extension BusError {
+    /// An expectation about the last message did not hold: somebody else wrote in between.
+    package var isWrongSequence: Bool {
+        switch jetStreamCode {
+        case JetStreamCode.wrongLastSequence, JetStreamCode.wrongLastSequenceConstant,
+            JetStreamCode.wrongLastMessageID:
+            true
+        default: false
+        }
     }
 }
 

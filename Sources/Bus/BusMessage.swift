@@ -49,7 +49,10 @@ package final class BusMessage: @unchecked Sendable {
     package func header(_ name: String) -> String? {
         headerLock.withLock { _ in
             var value: UnsafePointer<CChar>?
-            guard natsMsgHeader_Get(raw, name, &value) == NATS_OK else { return nil }
+            var status = natsMsgHeader_Get(raw, name, &value)
+            // The first look parses. 3.4.1 fails it for an empty value, and keeps what came before.
+            if status == NATS_PROTOCOL_ERROR { status = natsMsgHeader_Get(raw, name, &value) }
+            guard status == NATS_OK else { return nil }
             return value.map { String(cString: $0) }
         }
     }

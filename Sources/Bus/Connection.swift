@@ -25,7 +25,9 @@ package final class Connection: Sendable {
         self.hub = hub
         self.options = options
         self.server = Mutex(server)
-        requests = Requests(prefix: options.inboxPrefix)
+        let requests = Requests(prefix: options.inboxPrefix)
+        self.requests = requests
+        hub.whenClosed { [weak requests] in requests?.closeAll() }
         Live.connectionCount.add(1, ordering: .relaxed)
     }
 
@@ -52,6 +54,13 @@ package final class Connection: Sendable {
 
     /// The version of the server that was connected to first, e.g. `2.9.10`.
     package var serverVersion: String? { server.withLock { $0.version } }
+
+    /// Whether the server that was connected to first has this version or a later one.
+    package func serverIsAtLeast(_ major: Int, _ minor: Int) -> Bool {
+        let numbers = (serverVersion ?? "").split(separator: ".").prefix(2).compactMap { Int($0) }
+        guard numbers.count == 2 else { return false }
+        return (numbers[0], numbers[1]) >= (major, minor)
+    }
 
     /// The most bytes (headers and payload) the server takes in one message.
     package var maxPayload: Int { Int(natsConnection_GetMaxPayload(handle)) }

@@ -91,6 +91,19 @@ final class Inbox<Element: Sendable>: Sendable {
         }
     }
 
+    /// Everything that waits, at least one element; empty at the end or when the task is cancelled.
+    func nextAll() async -> [Element] {
+        guard let first = await next() else { return [] }
+        var all = [first]
+        let madeRoom = monitor.withLock { state in
+            let wasFull = state.count == state.ring.count
+            while let element = state.pop() { all.append(element) }
+            return wasFull
+        }
+        if madeRoom { monitor.wake() }
+        return all
+    }
+
     private func take(
         _ call: UInt64, orWait continuation: CheckedContinuation<Element?, Never>? = nil
     ) -> Taken {

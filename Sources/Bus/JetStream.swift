@@ -70,6 +70,7 @@ enum PublishHeaders {
     static let messageID = "Nats-Msg-Id"
     /// cnats has an option for it, which cannot say 0.
     static let expectedLastSequence = "Nats-Expected-Last-Sequence"
+    static let expectedLastMessageID = "Nats-Expected-Last-Msg-Id"
 
     static func join(
         _ headers: [(String, String)], _ messageID: String?, _ expectedLastSequence: UInt64?

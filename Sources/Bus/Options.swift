@@ -40,8 +40,8 @@ extension Connection {
         package var reconnectWait: Duration = .milliseconds(250)
         /// Up to this much is added to `reconnectWait`, so that a fleet does not come back at once.
         package var reconnectJitter: Duration = .milliseconds(250)
-        /// What may be published while disconnected, in bytes; beyond it `publish` throws
-        /// `bufferFull`. It is sent on reconnection. 1 is in effect nothing.
+        /// What may be published while disconnected, in bytes; once that much waits, `publish`
+        /// throws `bufferFull`. It is sent on reconnection. With 1 it is one message.
         package var bufferWhileDisconnected = 8 << 20
         /// A server that is silent for `pingInterval` × (`maxPingsOut` + 1) counts as gone.
         package var pingInterval: Duration = .seconds(10)

@@ -29,6 +29,7 @@ package final class OrderedPublisher: Sendable {
     private struct Pending {
         var token: UInt64
         var deadline: UInt64
+        var fenced: Bool
         var outcome: Outcome
     }
 
@@ -44,6 +45,10 @@ package final class OrderedPublisher: Sendable {
         var ring: [Pending]
         var head: UInt64 = 0
         var next: UInt64 = 0
+        /// The newest fenced message.
+        var fenced: (number: UInt64, messageID: String)?
+        /// A fenced message failed: no other may follow.
+        var broken = false
 
         subscript(number: UInt64) -> Pending {
             get { ring[Int(number % UInt64(ring.count))] }
@@ -67,7 +72,7 @@ package final class OrderedPublisher: Sendable {
         self.acks = acks
         let prefix = try connection.newInbox() + "."
         inbox = ReplyInbox(prefix)
-        let none = Pending(token: 0, deadline: 0, outcome: .withdrawn)
+        let none = Pending(token: 0, deadline: 0, fenced: false, outcome: .withdrawn)
         window = Mutex(Window(ring: Array(repeating: none, count: limits.window)))
         let tick = max(.milliseconds(10), limits.ackTimeout / 4)
         let running = try Delivery(
@@ -86,36 +91,78 @@ package final class OrderedPublisher: Sendable {
 
     /// Sends a message to be stored; its outcome comes to `acks` under `token`.
     ///
-    /// See `JetStream.publish` for `messageID` and `expectedLastSequence`.
-    /// - Throws: `bufferFull` when the window is, and what `Connection.publish` throws; nothing
-    ///   was sent then and no outcome follows.
+    /// See `JetStream.publish` for `messageID` and `expectedLastSequence`. In a pipeline the
+    /// sequence alone is no fence: another writer's message makes the first one fail, but then
+    /// the second one's expectation holds. Therefore a message with both, sent while the
+    /// previous such message is open, also expects that one's id to be the last; and once one has
+    /// failed, for whatever reason, no other is sent until `resetFence`. A publisher of fenced
+    /// messages must serve one stream only.
+    /// - Throws: `bufferFull` when the window is, `fenced` after a failure, and what
+    ///   `Connection.publish` throws; nothing was sent then and no outcome follows.
     package func publish(
         _ subject: String, _ payload: [UInt8], headers: [(String, String)] = [],
         messageID: String? = nil, expectedLastSequence: UInt64? = nil, token: UInt64
     ) throws(BusError) {
         try Subject.check(subject, .publish)
-        let headers = PublishHeaders.join(headers, messageID, expectedLastSequence)
-        guard let number = open(token) else {
+        var headers = PublishHeaders.join(headers, messageID, expectedLastSequence)
+        let fence = expectedLastSequence == nil ? nil : messageID
+        let number: UInt64
+        switch open(token, fence) {
+        case .full:
             throw BusError(
                 .bufferFull, "publish to \(subject): \(limits.window) messages wait for their ack")
+        case .broken:
+            throw BusError(
+                .fenced,
+                "publish to \(subject): an earlier message of this pipeline failed; read the end "
+                    + "of the stream, then resetFence")
+        case .opened(let opened, let previous):
+            number = opened
+            if let previous { headers.append((PublishHeaders.expectedLastMessageID, previous)) }
         }
         do throws(BusError) {
             try inbox.withSubject(number) { reply throws(BusError) in
                 try connection.send(subject, payload, headers: headers, reply: reply)
             }
         } catch {
-            window.withLock { $0[number].outcome = .withdrawn }
+            window.withLock { window in
+                window[number].outcome = .withdrawn
+                if window.fenced?.number == number { window.fenced = nil }
+            }
             throw error
         }
     }
 
-    private func open(_ token: UInt64) -> UInt64? {
+    /// Lets fenced messages be sent again after one has failed.
+    package func resetFence() {
+        window.withLock { window in
+            window.broken = false
+            window.fenced = nil
+        }
+    }
+
+    private enum Opening {
+        /// The number of the new message and, when it is fenced, the id that has to precede it.
+        case opened(UInt64, previous: String?)
+        case full
+        case broken
+    }
+
+    private func open(_ token: UInt64, _ fence: String?) -> Opening {
         let deadline = Clock.deadline(after: limits.ackTimeout)
         return window.withLock { window in
-            guard window.next - window.head < UInt64(window.ring.count) else { return nil }
-            defer { window.next += 1 }
-            window[window.next] = Pending(token: token, deadline: deadline, outcome: .open)
-            return window.next
+            let number = window.next
+            guard number - window.head < UInt64(window.ring.count) else { return .full }
+            if fence != nil, window.broken { return .broken }
+            window.next += 1
+            window[number] = Pending(
+                token: token, deadline: deadline, fenced: fence != nil, outcome: .open)
+            guard let fence else { return .opened(number, previous: nil) }
+            defer { window.fenced = (number, fence) }
+            guard let last = window.fenced, last.number >= window.head else {
+                return .opened(number, previous: nil)
+            }
+            return .opened(number, previous: last.messageID)
         }
     }
 
@@ -145,10 +192,12 @@ package final class OrderedPublisher: Sendable {
             case .withdrawn: window.head += 1
             case .settled(let result):
                 window.head += 1
+                if case .failure = result, first.fenced { window.broken = true }
                 return PubAckResult(token: first.token, result: result)
             case .open:
                 guard first.deadline <= Clock.now else { return nil }
                 window.head += 1
+                if first.fenced { window.broken = true }
                 return PubAckResult(token: first.token, result: .failure(overdue))
             }
         }

@@ -30,6 +30,10 @@ final class OutgoingMessage {
                 .invalidArgument,
                 "header name of \(name.utf8.count) bytes refused: use A-Z a-z 0-9 _ -")
         }
+        // cnats 3.4.1 can send an empty value, but its receivers lose all headers after it.
+        guard !value.isEmpty else {
+            throw BusError(.invalidArgument, "header \(name) refused: its value is empty")
+        }
         guard value.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7f }) else {
             throw BusError(
                 .invalidArgument, "header \(name) refused: its value has a control character")

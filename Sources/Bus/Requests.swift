@@ -82,6 +82,18 @@ final class Requests: Sendable {
         continuation?.resume(returning: answer)
     }
 
+    /// The connection is closed: nothing will be answered.
+    func closeAll() {
+        let waiting = state.withLock { state in
+            defer { state.waiting = [:] }
+            return state.waiting.values.map { $0 }
+        }
+        for continuation in waiting {
+            continuation.resume(
+                returning: .failure(BusError(.closed, "request: the connection was closed")))
+        }
+    }
+
     private func openInbox(_ connection: Connection) throws(BusError) -> ReplyInbox {
         if let inbox = state.withLock({ $0.inbox }) { return inbox }
         let subject = try Self.newInbox(prefix) + "."

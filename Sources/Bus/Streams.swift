@@ -4,9 +4,7 @@ extension JetStream {
     /// Creates the stream, or checks that the existing one is what `config` asks for.
     /// - Throws: `configMismatch` naming the field that differs, `jetStream(code)`, `timeout`.
     package func ensureStream(_ config: StreamConfig) async throws(BusError) -> StreamInfo {
-        guard Subject.isToken(config.name) else {
-            throw BusError(.invalidArgument, "stream name '\(config.name)': use A-Z a-z 0-9 _ -")
-        }
+        try Self.checkName(config.name, "stream")
         for subject in config.subjects { try Subject.check(subject, .subscribe) }
         do throws(BusError) {
             let existing = try await streamInfo(config.name)
@@ -45,6 +43,15 @@ extension JetStream {
     package func streamInfo(_ stream: String) async throws(BusError) -> StreamInfo {
         try Self.checkName(stream, "stream")
         return try StreamInfo(try await api("STREAM.INFO.\(stream)"))
+    }
+
+    /// Changes the settings of an existing stream.
+    /// - Throws: `configMismatch` for a field the server did not change, `jetStream(code)`.
+    package func updateStream(_ config: StreamConfig) async throws(BusError) -> StreamInfo {
+        try Self.checkName(config.name, "stream")
+        for subject in config.subjects { try Subject.check(subject, .subscribe) }
+        let answer = try await api("STREAM.UPDATE.\(config.name)", config.json)
+        return try check(StreamInfo(answer), config, created: true)
     }
 
     /// Deletes a stream with everything in it.

@@ -104,7 +104,7 @@ package final class NATSServer: Sendable {
         for _ in 0..<1500 {
             if Self.greets(port) { return }
             if Self.hasExited(pid) { break }
-            usleep(2000)
+            try await Task.sleep(for: .milliseconds(2))
         }
         throw Failure(description: "\(binary) did not start:\n\(Self.tail(of: log))")
     }
@@ -113,6 +113,14 @@ package final class NATSServer: Sendable {
     package func signal(_ number: CInt) {
         let pid = running.withLock { $0.server }
         if pid > 0 { Glibc.kill(pid, number) }
+    }
+
+    /// Stops the server's clock: it keeps its connections and does nothing until `SIGCONT`.
+    package func freeze() {
+        let pid = running.withLock { $0.server }
+        guard pid > 0 else { return }
+        Glibc.kill(pid, SIGSTOP)
+        waitpid(pid, nil, CInt(WUNTRACED))
     }
 
     /// Ends the server with a signal and waits until it is gone. Its store stays.
@@ -139,24 +147,43 @@ package final class NATSServer: Sendable {
         try await launch()
     }
 
-    /// The server's resident memory and open file descriptors are of no interest; its log is.
+    /// Changes the configuration; the server takes it at its next launch, or with SIGHUP.
+    package func rewriteConfig(_ change: (String) -> String) throws {
+        let path = "\(directory)/nats.conf"
+        try Self.write(change(Self.tail(of: path)), to: path)
+    }
+
+    /// The end of the server's log.
     package var log: String { Self.tail(of: "\(directory)/nats.log") }
 
-    /// A port of the loopback interface that nobody listens on at the moment.
+    /// A port of the loopback interface that nobody listens on at the moment. Not one of those
+    /// that the system gives to clients (from 32768 on), which may take it at any time.
     package static func freePort() throws -> UInt16 {
-        let socket = Glibc.socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
-        defer { close(socket) }
+        for _ in 0..<1000 {
+            let count = portCount.wrappingAdd(1, ordering: .relaxed).newValue
+            let port = UInt16(10_000 + (Int(getpid()) * 97 + count) % 22_000)
+            let socket = Glibc.socket(
+                AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+            defer { close(socket) }
+            var address = loopback(port)
+            let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let free = withUnsafePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(socket, $0, size) == 0 }
+            }
+            if free { return port }
+        }
+        throw Failure(description: "no free port on 127.0.0.1")
+    }
+
+    /// No port is given twice, and processes that test at the same time begin at different ones.
+    private static let portCount = Atomic<Int>(0)
+
+    private static func loopback(_ port: UInt16) -> sockaddr_in {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let result = withUnsafeMutablePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(socket, $0, size) == 0 ? getsockname(socket, $0, &size) : -1
-            }
-        }
-        guard result == 0 else { throw Failure(description: "no free port on 127.0.0.1") }
-        return UInt16(bigEndian: address.sin_port)
+        address.sin_port = port.bigEndian
+        return address
     }
 
     private func watch(_ pid: pid_t) {
@@ -199,12 +226,10 @@ extension NATSServer {
 
     /// Whether something at the port begins to talk.
     private static func greets(_ port: UInt16) -> Bool {
-        let socket = Glibc.socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+        let socket = Glibc.socket(
+            AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
         defer { close(socket) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        address.sin_port = port.bigEndian
+        var address = loopback(port)
         let size = socklen_t(MemoryLayout<sockaddr_in>.size)
         let connected = withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(socket, $0, size) == 0 }

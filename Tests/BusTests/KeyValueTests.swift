@@ -1,0 +1,156 @@
+import Bus
+import TestSupport
+import Testing
+
+@Suite(.timeLimit(.minutes(2)))
+struct KeyValueTests {
+    @Test(arguments: NATSServer.binaries)
+    func writeReadDelete(binary: String) async throws {
+        try await withServer(binary) { _, connection in
+            let js = connection.jetStream
+            let bucket = try await js.ensureBucket(.init(bucket: "B"))
+            #expect(try await js.ensureBucket(.init(bucket: "B")).bucket == "B")
+            #expect(try await bucket.get("a.b") == nil)
+            #expect(try await bucket.put("a.b", [1]) == 1)
+            #expect(try await bucket.get("a.b")?.value == [1])
+            #expect(try await bucket.put("a.b", [2]) == 2)
+            #expect(try await bucket.get("a.b")?.revision == 2)
+            #expect(try await bucket.put("empty", []) == 3)
+            #expect(try await bucket.get("empty")?.value == [])
+            #expect(try await bucket.keys() == ["a.b", "empty"])
+            try await bucket.delete("a.b")
+            #expect(try await bucket.get("a.b") == nil)
+            #expect(try await bucket.keys() == ["empty"])
+            try await bucket.purge("empty")
+            #expect(try await bucket.keys() == [])
+            for key in ["", "a b", "a\r\n", "a.*", ">", "$a", "a..b", "ä"] {
+                let error = await busError { _ = try await bucket.put(key, []) }
+                #expect(error?.code == .invalidArgument, "\(key)")
+            }
+        }
+    }
+
+    @Test(arguments: NATSServer.binaries)
+    func compareAndSet(binary: String) async throws {
+        try await withServer(binary) { _, connection in
+            let bucket = try await connection.jetStream.ensureBucket(.init(bucket: "B"))
+            let first = try await bucket.create("k", [1])
+            let taken = await busError { _ = try await bucket.create("k", [2]) }
+            #expect(taken?.isWrongSequence == true)
+            let second = try await bucket.update("k", [2], revision: first)
+            let stale = await busError { _ = try await bucket.update("k", [3], revision: first) }
+            #expect(stale?.isWrongSequence == true)
+            #expect(try await bucket.get("k")?.value == [2])
+            let staleDelete = await busError { try await bucket.delete("k", revision: first) }
+            #expect(staleDelete?.isWrongSequence == true)
+            try await bucket.delete("k", revision: second)
+            let third = try await bucket.create("k", [4])
+            #expect(third > second)
+            #expect(try await bucket.get("k")?.value == [4])
+        }
+    }
+
+    @Test(arguments: NATSServer.binaries)
+    func onlyOneOfManyCreates(binary: String) async throws {
+        try await withServer(binary) { _, connection in
+            let bucket = try await connection.jetStream.ensureBucket(.init(bucket: "B"))
+            let winners = await withTaskGroup(of: Bool.self) { group in
+                for n in 0..<20 as Range<UInt8> {
+                    group.addTask { (try? await bucket.create("leader", [n])) != nil }
+                }
+                var winners = 0
+                for await won in group where won { winners += 1 }
+                return winners
+            }
+            #expect(winners == 1)
+        }
+    }
+
+    @Test(arguments: NATSServer.binaries)
+    func watch(binary: String) async throws {
+        try await withServer(binary) { server, connection in
+            let bucket = try await connection.jetStream.ensureBucket(.init(bucket: "B"))
+            _ = try await bucket.put("a.1", [1])
+            _ = try await bucket.put("b.1", [0])
+            _ = try await bucket.put("a.2", [2])
+            _ = try await bucket.put("a.1", [3])
+            var entries = try bucket.watch("a.*").makeAsyncIterator()
+            let present = [try await entries.next(), try await entries.next()]
+            #expect(present.map(\.?.key) == ["a.2", "a.1"])
+            #expect(present.map(\.?.value) == [[2], [3]])
+            #expect(present.map(\.?.pending) == [1, 0])
+            try await bucket.delete("a.2")
+            _ = try await bucket.put("b.1", [1])
+            try await bucket.purge("a.1")
+            let deleted = try await entries.next()
+            #expect(deleted?.key == "a.2" && deleted?.operation == .delete)
+            let purged = try await entries.next()
+            #expect(purged?.key == "a.1" && purged?.operation == .purge)
+            try await server.restart()
+            #expect(await eventually { connection.isConnected })
+            _ = try await bucket.put("a.3", [9])
+            let after = try await entries.next()
+            #expect(after?.key == "a.3" && after?.value == [9])
+        }
+    }
+
+    @Test(arguments: NATSServer.binaries)
+    func watchOnlyWhatIsNew(binary: String) async throws {
+        try await withServer(binary) { _, connection in
+            let bucket = try await connection.jetStream.ensureBucket(.init(bucket: "B"))
+            _ = try await bucket.put("a", [1])
+            let seen = Collector<KeyValue.Entry>()
+            let task = Task {
+                for try await entry in try bucket.watch(onlyNew: true) { seen.add(entry) }
+            }
+            // Until the watch has begun nothing can be new to it.
+            #expect(
+                await eventually {
+                    _ = try await bucket.put("a", [2])
+                    return seen.count > 0
+                })
+            #expect(seen.all.allSatisfy { $0.value == [2] })
+            task.cancel()
+            try await task.value
+        }
+    }
+
+    @Test(arguments: NATSServer.binaries)
+    func timeToLive(binary: String) async throws {
+        try await withServer(binary) { _, connection in
+            var config = KeyValue.Config(bucket: "B")
+            config.ttl = .seconds(1)
+            config.expiryMarkerTTL = .seconds(1)
+            config.storage = .memory
+            let bucket = try await connection.jetStream.ensureBucket(config)
+            _ = try await bucket.put("k", [1])
+            #expect(await eventually { try await bucket.get("k") == nil })
+            if connection.serverIsAtLeast(2, 11) {
+                // The marker lives for a second more, and a watch shows the last of each key.
+                _ = try await bucket.put("l", [1])
+                for try await entry in try bucket.watch() where entry.operation == .expired {
+                    #expect(entry.value == [])
+                    if entry.key == "l" { break }
+                }
+            }
+            // A key that has expired can be created again, marker or not.
+            _ = try await bucket.create("k", [2])
+            #expect(try await bucket.get("k")?.value == [2])
+        }
+    }
+
+    @Test(arguments: NATSServer.binaries)
+    func otherBuckets(binary: String) async throws {
+        try await withServer(binary) { _, connection in
+            let js = connection.jetStream
+            let missing = await busError { _ = try await js.bucket("B") }
+            #expect(missing?.jetStreamCode == JetStreamCode.streamNotFound)
+            _ = try await js.ensureBucket(.init(bucket: "B"))
+            var config = KeyValue.Config(bucket: "B")
+            config.history = 5
+            let error = await busError { _ = try await js.ensureBucket(config) }
+            #expect(error?.code == .configMismatch(field: "max_msgs_per_subject"))
+            _ = try await js.bucket("B").put("k", [1])
+        }
+    }
+}

@@ -1,0 +1,94 @@
+import Bus
+import Foundation
+import Glibc
+import Synchronization
+import TestSupport
+
+/// Runs a test against a fresh server and one connection to it.
+func withServer(
+    _ binary: String, config: String = "", writes: Connection.Options.Writes = .immediate,
+    _ body: (NATSServer, Connection) async throws -> Void
+) async throws {
+    let server = try await NATSServer.start(binary: binary, config: config)
+    var options = Connection.Options(urls: [server.url])
+    options.writes = writes
+    options.reconnectWait = .milliseconds(20)
+    options.reconnectJitter = .milliseconds(5)
+    let connection = try await Connection.connect(options)
+    defer { connection.close() }
+    try await body(server, connection)
+}
+
+/// The error that `body` throws; `nil` when it throws none or another kind.
+func busError(_ body: () async throws -> Void) async -> BusError? {
+    do {
+        try await body()
+        return nil
+    } catch {
+        return error as? BusError
+    }
+}
+
+/// Asks again and again until it is so. The limit only ends a test that has failed.
+func eventually(_ condition: () async throws -> Bool) async -> Bool {
+    for _ in 0..<10_000 {
+        if (try? await condition()) == true { return true }
+        // Blocking would take a thread from the other tests.
+        try? await Task.sleep(for: .milliseconds(2))
+    }
+    return false
+}
+
+/// What several threads add to.
+final class Collector<Element: Sendable>: Sendable {
+    private let elements = Mutex<[Element]>([])
+
+    func add(_ element: Element) { elements.withLock { $0.append(element) } }
+    var all: [Element] { elements.withLock { $0 } }
+    var count: Int { elements.withLock { $0.count } }
+}
+
+/// A TCP peer on a free loopback port that is no NATS server: says something and then listens.
+final class FakePeer: Sendable {
+    let port: UInt16
+    private let listener: CInt
+    private let accepted = Collector<CInt>()
+
+    /// With `closing`, hangs up after its greeting.
+    init(greeting: String, closing: Bool = false) throws {
+        let socket = Glibc.socket(
+            AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_CLOEXEC.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(socket, $0, size) == 0 && listen(socket, 8) == 0
+                    ? getsockname(socket, $0, &size) : -1
+            }
+        }
+        guard result == 0 else { throw POSIXError(.EADDRINUSE) }
+        port = UInt16(bigEndian: address.sin_port)
+        listener = socket
+        let thread = Thread { [accepted] in
+            while true {
+                let client = accept(socket, nil, nil)
+                guard client >= 0 else { return }
+                let bytes = Array(greeting.utf8)
+                send(client, bytes, bytes.count, CInt(MSG_NOSIGNAL))
+                if closing { close(client) } else { accepted.add(client) }
+            }
+        }
+        thread.start()
+    }
+
+    deinit {
+        shutdown(listener, CInt(SHUT_RDWR))
+        close(listener)
+        for client in accepted.all { close(client) }
+    }
+
+    /// How many connections are open that it did not hang up.
+    var clients: Int { accepted.count }
+}
