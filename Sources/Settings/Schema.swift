@@ -252,12 +252,12 @@ enum Schema {
                     Key(
                         "thresholds",
                         .section(
-                            Section(keys: levels(variables: true))),
+                            Section(keys: levels(areClear: false))),
                         "An alert of a severity is raised at or above its threshold."),
                     Key(
                         "clear",
                         .section(
-                            Section(keys: levels(variables: false))),
+                            Section(keys: levels(areClear: true))),
                         "A severity is left only below its clear threshold."),
                     Key(
                         "for", .duration(span), default: .duration(config.thermal.holdFor),
@@ -269,7 +269,9 @@ enum Schema {
                                 keys: severities.values.map { severity in
                                     Key(
                                         severity, .either([actions, .section(severitySection)]),
-                                        otherwise: "nothing is done",
+                                        otherwise: thermalActions[severity].map {
+                                            "\($0.text); nothing where others are given"
+                                        } ?? "",
                                         "The actions at \(severity), in the order they are tried.")
                                 })),
                         default: .object(thermalActions),
@@ -293,18 +295,24 @@ enum Schema {
         ]
             + knobs(withDefaults: false))
 
-    private static func levels(variables: Bool) -> [Key] {
+    /// The thresholds, or the clear thresholds, of the three severities.
+    private static func levels(areClear: Bool) -> [Key] {
         let defaults = config.thermal.thresholds
         let values = [defaults.warning, defaults.critical, defaults.emergency]
         return zip(severities.values, values).map { severity, value in
-            Key(
-                severity, .number(-50...200, unit: "°C"),
-                default: variables ? .plainNumber(value) : nil,
-                otherwise: variables ? "" : "5 below its threshold",
-                variable: variables ? severity.uppercased() + "_TEMP" : nil,
-                "In °C.")
+            areClear
+                ? Key(
+                    severity, temperature, otherwise: "5 below its threshold",
+                    "Below this it is no longer \(severity).")
+                : Key(
+                    severity, temperature, default: .plainNumber(value),
+                    variable: severity.uppercased() + "_TEMP",
+                    "From this on it is \(severity).")
         }
     }
+
+    /// Wide enough for every sensor, narrow enough to find a value in another unit.
+    private static let temperature = Kind.number(-50...200, unit: "°C")
 
     // MARK: Nodes
 
