@@ -1,1 +1,0 @@
-// The room `Coordinator`; see docs/architecture.md.

@@ -1,0 +1,134 @@
+import Immunity
+import Protocol
+import Settings
+
+/// The state as the API shows it.
+enum Views {
+    static func status(_ view: Engine.View) -> JSON.Object {
+        let state = view.immunity.state
+        var agents: [String: Int64] = ["online": 0, "late": 0, "offline": 0]
+        for node in view.immunity.nodes.nodes.values {
+            for agent in node.agents.values { agents[agent.status.rawValue, default: 0] += 1 }
+        }
+        var phases: [String: Int64] = [:]
+        for incident in state.incidents.values {
+            phases[incident.phase.rawValue, default: 0] += 1
+        }
+        return [
+            "epoch": .integer(view.immunity.epoch),
+            "audit": ["sequence": .integer(Int64(view.sequence)), "hash": .string(view.hash)],
+            "nodes": .integer(Int64(view.immunity.nodes.nodes.count)),
+            "agents": .object(counts(agents)),
+            "incidents": .object(counts(phases)),
+            "open_breakers": .integer(
+                Int64(state.breakers.values.count { $0.openUntil != nil })),
+            "dry_run": .bool(view.immunity.policies.dryRun),
+        ]
+    }
+
+    private static func counts(_ counts: [String: Int64]) -> JSON.Object {
+        JSON.Object(
+            uniqueMembers: counts.sorted { $0.key < $1.key }.map {
+                (name: $0.key, value: .integer($0.value))
+            })
+    }
+
+    static func nodes(_ nodes: Nodes) -> JSON.Object {
+        let list = nodes.nodes.sorted { $0.key < $1.key }.map { name, node -> JSON in
+            let agents = node.agents.sorted { $0.key < $1.key }.map { _, agent -> JSON in
+                var object = agent.heartbeat.object
+                object["status"] = .string(agent.status.rawValue)
+                object["last_seen"] = .string(agent.lastSeen.inMilliseconds.description)
+                return .object(object)
+            }
+            return ["node": .string(name), "agents": .array(agents)]
+        }
+        return ["nodes": .array(list)]
+    }
+
+    static func incidents(_ state: State, all: Bool) -> JSON.Object {
+        let chosen = Array(state.incidents.values) + (all ? state.closed : [])
+        let sorted = chosen.sorted { ($0.openedAt, $0.id) < ($1.openedAt, $1.id) }
+        return ["incidents": .array(sorted.map { .object(incident($0)) })]
+    }
+
+    private static func incident(_ incident: Incident) -> JSON.Object {
+        var object: JSON.Object = [
+            "incident": .string(incident.id), "node": .string(incident.key.node),
+            "type": .string(incident.key.type), "phase": .string(incident.phase.rawValue),
+            "severity": .string(incident.severity.rawValue),
+            "policy": .string("\(incident.key.type)/\(incident.policySeverity.rawValue)"),
+            "opened": .string(incident.openedAt.inMilliseconds.description),
+            "last_reported": .string(incident.assertedAt.inMilliseconds.description),
+            "alerts": .integer(Int64(incident.alertCount)),
+            "message": .string(incident.message),
+            "attempts": .array(incident.attempts.map { .object(attempt($0)) }),
+        ]
+        object["resource"] =
+            incident.key.resource.isEmpty ? nil : .string(incident.key.resource)
+        object["until"] = incident.until.map { .string($0.inMilliseconds.description) }
+        object["closed"] = incident.closedAt.map { .string($0.inMilliseconds.description) }
+        return object
+    }
+
+    private static func attempt(_ attempt: Attempt) -> JSON.Object {
+        var object: JSON.Object = [
+            "action_id": .string(attempt.command.actionID),
+            "action": .string(attempt.command.actionType),
+            "status": .string(attempt.status.rawValue), "in_force": .bool(attempt.isInForce),
+        ]
+        object["reason"] = attempt.reason.map(JSON.string)
+        object["finished"] = attempt.finishedAt.map { .string($0.inMilliseconds.description) }
+        object["undone"] = attempt.undoneAt.map { .string($0.inMilliseconds.description) }
+        return object
+    }
+
+    static func alerts(_ alerts: ArraySlice<AlertEvent>) -> JSON.Object {
+        [
+            "alerts": .array(
+                alerts.map { event in
+                    var object: JSON.Object = [
+                        "alert": .object(event.alert.object),
+                        "effect": .string(event.effect.rawValue),
+                    ]
+                    object["incident"] = event.incident.map(JSON.string)
+                    object["reason"] = event.reason.map(JSON.string)
+                    return .object(object)
+                })
+        ]
+    }
+
+    static func breakers(_ breakers: [BreakerKey: Breaker], at now: Timestamp) -> JSON.Object {
+        let list = breakers.sorted { $0.key < $1.key }.map { key, breaker -> JSON in
+            var object: JSON.Object = [
+                "breaker": .string(key.text), "node": .string(key.node),
+                "action": .string(key.action),
+                "state": .string(breaker.state(at: now).rawValue),
+                "failures": .integer(Int64(breaker.failures.count)),
+                "executions": .integer(Int64(breaker.executions.count)),
+            ]
+            object["resource"] = key.resource.isEmpty ? nil : .string(key.resource)
+            object["until"] = breaker.openUntil.map { .string($0.inMilliseconds.description) }
+            object["reason"] = breaker.reason.map(JSON.string)
+            return .object(object)
+        }
+        return ["breakers": .array(list)]
+    }
+
+    static func policies(_ set: PolicySet) -> JSON.Object {
+        let list = set.policies.map { policy -> JSON in
+            [
+                "policy": .string(policy.name), "type": .string(policy.type),
+                "severity": .string(policy.severity.rawValue),
+                "ladder": .array(policy.ladder.map { .string($0.action) }),
+                "cooldown": JSON(seconds: policy.cooldown),
+                "max_attempts": .integer(Int64(policy.maxAttempts)),
+                "deadline": JSON(seconds: policy.deadline),
+                "verify": JSON(seconds: policy.verify),
+                "stay_clear": JSON(seconds: policy.stayClear),
+                "lease": JSON(seconds: policy.lease), "undo": .bool(policy.undo),
+            ]
+        }
+        return ["policies": .array(list)]
+    }
+}
