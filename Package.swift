@@ -65,6 +65,13 @@ let package = Package(
             swiftSettings: strict, linkerSettings: staticRuntime),
 
         .target(
+            name: "CBench", path: "bench/CBench", cSettings: [.unsafeFlags(["-O2"])],
+            linkerSettings: [.linkedLibrary("nats")]),
+        .executableTarget(
+            name: "skos-bench", dependencies: ["CBench"], path: "bench/skos-bench",
+            swiftSettings: strict),
+
+        .target(
             name: "TestSupport", dependencies: ["Platform"], path: "Tests/TestSupport",
             swiftSettings: strict),
         tests("ProtocolTests", ["Protocol"]),

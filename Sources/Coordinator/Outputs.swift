@@ -56,6 +56,7 @@ final class Outputs: Sendable {
                 meters.commands.increment()
             case .publish(let type, let event):
                 try connection.publish(Subjects.event(type), JSON.object(event).encoded)
+                logAgent(type, event)
             case .reject(let rejection): try publish(rejection)
             case .answer(let text, let granted):
                 let body = answers.withLock { $0.isEmpty ? nil : $0.removeFirst() }
@@ -66,6 +67,17 @@ final class Outputs: Sendable {
             meters.publishFailures.increment()
             logger.warning("could not publish", ["error": error.description])
         }
+    }
+
+    /// Agents that come and go are in no record, so they are logged here.
+    private func logAgent(_ type: String, _ event: JSON.Object) {
+        guard type.hasPrefix("agent_") else { return }
+        let fields: Logger.Fields = [
+            "node": event["node"]?.string ?? "", "agent": event["agent_id"]?.string ?? "",
+            "last_seen": event["last_seen"]?.string ?? "",
+        ]
+        let message = "agent \(type.dropFirst("agent_".count))"
+        type == "agent_offline" ? logger.warning(message, fields) : logger.info(message, fields)
     }
 
     private func publish(_ rejection: Rejection) throws(BusError) {
