@@ -51,8 +51,12 @@ package final class NvidiaSMI: NvidiaSource {
 
     package func powerLimit(uuid: String) throws(NvidiaFailure) -> Int64 {
         forget()
-        guard let limit = query().first(where: { $0.uuid == uuid })?.limit else {
-            throw NvidiaFailure(message: "\(program) shows no power limit for \(uuid)")
+        guard let gpu = query().first(where: { $0.uuid == uuid }) else {
+            throw NvidiaFailure(message: "\(program) shows no GPU \(uuid)", isMissing: true)
+        }
+        guard let limit = gpu.limit else {
+            throw NvidiaFailure(
+                code: NvidiaFailure.notSupported, message: "\(uuid) has no power limit")
         }
         return limit
     }

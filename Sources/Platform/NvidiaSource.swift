@@ -47,10 +47,13 @@ package struct NvidiaFailure: Error, Equatable, CustomStringConvertible {
     /// NVML's return code, such as 3 (not supported) and 4 (no permission); `nil` without one.
     package var code: Int32?
     package var message: String
+    /// There is no such GPU (any more), and so nothing of ours is left on it.
+    package var isMissing: Bool
 
-    package init(code: Int32? = nil, message: String) {
+    package init(code: Int32? = nil, message: String, isMissing: Bool = false) {
         self.code = code
         self.message = message
+        self.isMissing = isMissing
     }
 
     /// `NVML_ERROR_NOT_SUPPORTED`: a normal answer of some models, not a fault.

@@ -15,6 +15,17 @@ package struct HwmonChip: Sendable, Equatable {
     /// Temperature channels in ascending order.
     package var channels: [Channel]
 
+    package init(
+        name: String, path: String, device: String, runtimeStatusPath: String? = nil,
+        channels: [Channel]
+    ) {
+        self.name = name
+        self.path = path
+        self.device = device
+        self.runtimeStatusPath = runtimeStatusPath
+        self.channels = channels
+    }
+
     /// One temperature channel, `tempN_*`.
     package struct Channel: Sendable, Equatable {
         package var number: Int
@@ -30,6 +41,19 @@ package struct HwmonChip: Sendable, Equatable {
         package var type: Int64?
         /// `tempN_crit` in millidegrees, when it is a sensible limit.
         package var critical: Int64?
+
+        package init(
+            number: Int, label: String? = nil, inputPath: String? = nil, faultPath: String? = nil,
+            enablePath: String? = nil, type: Int64? = nil, critical: Int64? = nil
+        ) {
+            self.number = number
+            self.label = label
+            self.inputPath = inputPath
+            self.faultPath = faultPath
+            self.enablePath = enablePath
+            self.type = type
+            self.critical = critical
+        }
     }
 }
 

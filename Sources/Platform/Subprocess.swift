@@ -10,6 +10,11 @@ package struct Subprocess: Sendable {
         package var exitCode: Int32
         /// At most `outputLimit` bytes of its standard output; standard error is not kept.
         package var output: [UInt8]
+
+        package init(exitCode: Int32, output: [UInt8]) {
+            self.exitCode = exitCode
+            self.output = output
+        }
     }
 
     /// Why there is no output.

@@ -112,7 +112,7 @@ extension KnobIO.Failure {
 
     init(_ path: String, _ failure: NvidiaFailure) {
         isTransient = false
-        isMissing = false
+        isMissing = failure.isMissing
         reason = "\(path): \(failure.message)"
         if failure.code == NvidiaFailure.noPermission {
             reason += "; NVIDIA's driver lets only root change it: run the agent as root"

@@ -65,6 +65,18 @@ package struct Sensor: Sendable, Equatable {
         source = .nvidia(uuid: uuid)
     }
 
+    package init(libsensors temperature: LibSensors.Temperature) {
+        group = "libsensors@" + temperature.chip
+        key = "\(group):temp\(temperature.channel):\(temperature.label)"
+        id = "\(temperature.chip)/temp\(temperature.channel)"
+        chip = temperature.prefix
+        label = temperature.label
+        sensorClass = SensorClassifier.classify(chip)
+        rank = SensorClassifier.rank(
+            chip: chip, channel: temperature.channel, label: temperature.label)
+        source = .libsensors
+    }
+
     /// Poll no more often than this: a read wakes what is behind the sensor.
     package var leastInterval: Duration { chip == "drivetemp" ? Self.diskInterval : .zero }
 

@@ -9,6 +9,11 @@ package struct Observation: Sendable, Equatable {
     /// Its value has not changed for hours although it should: believed no longer.
     package var isFrozen = false
 
+    package init(sensor: Sensor, reading: Reading) {
+        self.sensor = sensor
+        self.reading = reading
+    }
+
     /// The temperature, when it is to be believed.
     package var trusted: Double? { isFrozen ? nil : reading.celsius }
 }
@@ -67,8 +72,9 @@ package final class SensorScanner: Sendable {
         await searchIfDue()
         let sensors = state.withLock { $0.sensors }
         var observations = await read(sensors, at: now)
-        for (source, worker) in zip(extra, extraWorkers) {
-            let treeIsEmpty = !observations.contains { $0.reading.celsius != nil }
+        let treeIsEmpty = !observations.contains { $0.reading.celsius != nil }
+        for (source, worker) in zip(extra, extraWorkers)
+        where source.isDue(treeIsEmpty: treeIsEmpty) {
             let found = await worker.run(limit: readLimit) {
                 source.observations(at: now, treeIsEmpty: treeIsEmpty)
             }
@@ -184,6 +190,9 @@ package final class SensorScanner: Sendable {
 
 /// Sensors that are not files: NVIDIA's library, libsensors. Called on a worker's thread.
 package protocol ExtraSensors: Sendable {
+    /// Whether there is anything to ask for this time; spares a thread where there never is. Called
+    /// once for each scan, and never blocks.
+    func isDue(treeIsEmpty: Bool) -> Bool
     /// Reads them. `treeIsEmpty`: neither a chip nor a zone gave any temperature this time.
     func observations(at now: Timestamp, treeIsEmpty: Bool) -> [Observation]
     /// The sensors found so far, for reporting them while a read hangs. Never blocks.

@@ -23,20 +23,27 @@ package final class ThermalModule: AntibodyModule {
 
     /// The module of this node.
     package convenience init(hostRoot: HostRoot, config: Config) {
-        self.init(files: HostFiles(root: hostRoot), root: hostRoot, config: config)
+        let files = HostFiles(root: hostRoot)
+        let nvidia = Nvidia()
+        var extra: [any ExtraSensors] = [NvidiaSensors(source: nvidia, files: files)]
+        // The library reads the machine's own /sys only.
+        if hostRoot.isMachine { extra.append(FallbackSensors()) }
+        self.init(files: files, root: hostRoot, config: config, extra: extra, nvidia: nvidia)
     }
 
     /// The same with parts that tests replace.
     /// - `files`: the node's files.
     /// - `root`: in front of paths when they are shown to people.
     /// - `extra`: sensors that are no files.
+    /// - `nvidia`: NVIDIA's GPUs, to be throttled.
     /// - `readLimit`: how long a read may hang before it is left alone.
     package init(
         files: any FileAccess, root: HostRoot = HostRoot(), config: Config,
-        extra: [any ExtraSensors] = [], readLimit: Duration = SensorScanner.readLimit
+        extra: [any ExtraSensors] = [], nvidia: (any NvidiaSource)? = nil,
+        readLimit: Duration = SensorScanner.readLimit
     ) {
         scanner = SensorScanner(files: files, extra: extra, readLimit: readLimit)
-        throttle = Throttle(files: files, root: root)
+        throttle = Throttle(files: files, root: root, nvidia: nvidia)
         let watch = Watch(
             detector: Detector(settings: config.thermal, interval: config.monitorInterval))
         state = Mutex(State(config: config, cpu: watch, gpu: watch))
@@ -52,7 +59,7 @@ package final class ThermalModule: AntibodyModule {
 
     package func verbs() -> [any Verb] {
         // Without anything to throttle there is no such action here.
-        guard !throttle.knobs().isEmpty else { return [] }
+        guard throttle.hasKnobs else { return [] }
         let policies = state.withLock { $0.config.policySet.policies }
         let configured = policies.flatMap(\.ladder).compactMap {
             ThrottleVerb.percent(of: $0.action)
@@ -61,7 +68,7 @@ package final class ThermalModule: AntibodyModule {
             .compactMap { ThrottleVerb(percent: $0, throttle: throttle) }
     }
 
-    /// What this node has to throttle with, for `skos doctor`.
+    /// What this node has to throttle with, and why it cannot be used, for `skos doctor`. Blocks.
     package func knobs() -> [KnobDescription] { throttle.describe() }
 
     package func sample(at now: Timestamp) async -> Sample {

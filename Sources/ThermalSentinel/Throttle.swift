@@ -28,8 +28,8 @@ package struct Throttle: Sendable {
         self.io = io ?? KnobIO(files: finder.files, nvidia: finder.nvidia)
     }
 
-    /// All knobs of the node, also those that are only used where others are missing.
-    package func knobs() -> [Knob] { KnobKind.allCases.flatMap { finder.find($0).knobs } }
+    /// Whether the node has anything to throttle, permitted or not.
+    package var hasKnobs: Bool { KnobKind.allCases.contains { !finder.find($0).knobs.isEmpty } }
 
     /// All knobs with what stands in their way, and things that look like knobs and are none.
     package func describe() -> [KnobDescription] {

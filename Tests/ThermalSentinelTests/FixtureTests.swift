@@ -93,6 +93,6 @@ extension FixtureMachine {
             """
         try Data(script.utf8).write(to: URL(fileURLWithPath: program))
         try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: program)
-        return [NvidiaSensors(source: NvidiaSMI(program: program))]
+        return [NvidiaSensors(source: NvidiaSMI(program: program), files: tree.files)]
     }
 }

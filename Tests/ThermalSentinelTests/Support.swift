@@ -24,7 +24,7 @@ final class TemporaryDirectory: Sendable {
 struct NodeTree: Sendable {
     let directory: TemporaryDirectory
     var root: HostRoot { HostRoot(directory.path) }
-    var files: HostFiles { HostFiles(root: root) }
+    var files: HeldFiles { HeldFiles(base: HostFiles(root: root), directory: directory) }
 
     /// - `files`: paths below `/sys` and their content; a newline is added, as sysfs does.
     init(_ files: [String: String] = [:]) throws {
@@ -64,6 +64,22 @@ struct NodeTree: Sendable {
         try remove(path)
         guard mkfifo(real(path), 0o644) == 0 else { throw CocoaError(.fileWriteUnknown) }
     }
+}
+
+/// The files of a tree, which stays as long as they are used.
+struct HeldFiles: FileAccess {
+    let base: HostFiles
+    let directory: TemporaryDirectory
+
+    func read(_ path: String, limit: Int) throws(FileFailure) -> [UInt8] {
+        try base.read(path, limit: limit)
+    }
+    func write(_ path: String, _ bytes: [UInt8]) throws(FileFailure) { try base.write(path, bytes) }
+    func checkWritable(_ path: String) throws(FileFailure) { try base.checkWritable(path) }
+    func names(in directory: String) throws(FileFailure) -> [String] {
+        try base.names(in: directory)
+    }
+    func resolve(_ path: String) -> String? { base.resolve(path) }
 }
 
 /// The node's files with a driver in between that misbehaves. Paths are the node's, such as

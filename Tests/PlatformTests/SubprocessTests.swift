@@ -1,0 +1,64 @@
+import Foundation
+import Glibc
+import Platform
+import Testing
+
+@Suite struct SubprocessTests {
+    private func shell(
+        _ script: String, timeLimit: Duration = .seconds(20), outputLimit: Int = 1000
+    ) throws -> Subprocess.Output {
+        try Subprocess(
+            "/bin/sh", ["-c", script], timeLimit: timeLimit, outputLimit: outputLimit
+        ).run()
+    }
+
+    @Test func outputAndExitCode() throws {
+        let output = try shell("echo hello; echo secret >&2; exit 9")
+        #expect(output == .init(exitCode: 9, output: Array("hello\n".utf8)))
+        #expect(try shell("kill -TERM $$").exitCode == 128 + 15)
+    }
+
+    @Test func argumentsAreNotInterpreted() throws {
+        let output = try Subprocess("/bin/echo", ["$HOME; ls", "a  b"]).run()
+        #expect(output.output == Array("$HOME; ls a  b\n".utf8))
+    }
+
+    @Test func theEnvironmentIsItsOwn() throws {
+        setenv("SKOS_TEST_SECRET", "x", 1)
+        defer { unsetenv("SKOS_TEST_SECRET") }
+        let output = try shell("echo $SKOS_TEST_SECRET-$LC_ALL")
+        #expect(output.output == Array("-C\n".utf8))
+    }
+
+    @Test func descriptorsAreNotInherited() throws {
+        let descriptor = open("/dev/null", O_RDONLY)
+        defer { close(descriptor) }
+        #expect(try shell("ls /proc/$$/fd | tr '\\n' ' '").output.count < 10)
+        #expect(try shell("test -e /proc/$$/fd/\(descriptor)").exitCode == (descriptor < 3 ? 0 : 1))
+    }
+
+    @Test func aProgramThatDoesNotEndIsKilledWithItsChildren() throws {
+        let scratch = try Scratch()
+        let file = scratch.path + "/pid"
+        #expect(throws: Subprocess.Failure.timedOut(program: "/bin/sh")) {
+            try shell("sleep 1000 & echo $! > \(file); wait", timeLimit: .milliseconds(500))
+        }
+        let text = try String(contentsOfFile: file, encoding: .utf8)
+        let child = try #require(pid_t(text.trimmingCharacters(in: .whitespacesAndNewlines)))
+        // The grandchild was killed as well; it is gone or waits for init to collect it.
+        let state = try? String(contentsOfFile: "/proc/\(child)/stat", encoding: .utf8)
+        #expect(state == nil || state?.contains(") Z") == true)
+    }
+
+    @Test func aProgramThatPrintsTooMuchIsKilled() {
+        #expect(throws: Subprocess.Failure.tooMuchOutput(program: "/bin/sh")) {
+            try shell("yes")
+        }
+    }
+
+    @Test func aProgramThatIsNotThere() {
+        #expect(throws: Subprocess.Failure.notStarted(program: "/none", errno: ENOENT)) {
+            try Subprocess("/none", []).run()
+        }
+    }
+}
