@@ -41,7 +41,7 @@ import Testing
         let scratch = try Scratch()
         let file = scratch.path + "/pid"
         #expect(throws: Subprocess.Failure.timedOut(program: "/bin/sh")) {
-            try shell("sleep 1000 & echo $! > \(file); wait", timeLimit: .milliseconds(500))
+            try shell("sleep 1000 & echo $! > \(file); wait", timeLimit: .seconds(2))
         }
         let text = try String(contentsOfFile: file, encoding: .utf8)
         let child = try #require(pid_t(text.trimmingCharacters(in: .whitespacesAndNewlines)))

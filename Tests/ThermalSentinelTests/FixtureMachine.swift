@@ -47,6 +47,16 @@ struct FixtureMachine: Decodable, Sendable, CustomTestStringConvertible {
     /// Writes the tree below a new host root.
     func materialise() throws -> NodeTree {
         let tree = try NodeTree()
+        try write(to: tree)
+        return tree
+    }
+
+    /// Writes the tree below a directory that is there.
+    func materialise(in directory: String) throws {
+        try write(to: try NodeTree(in: directory))
+    }
+
+    private func write(to tree: NodeTree) throws {
         for (path, content) in files {
             if path.hasSuffix("_hex") {
                 // Bytes that no text file can hold.
@@ -64,7 +74,6 @@ struct FixtureMachine: Decodable, Sendable, CustomTestStringConvertible {
                 atPath: parent, withIntermediateDirectories: true)
         }
         for (path, destination) in links ?? [:] { try tree.link(path, to: destination) }
-        return tree
     }
 
     /// The tree's files with the errnos in between.

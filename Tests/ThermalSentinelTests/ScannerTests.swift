@@ -18,7 +18,7 @@ import ThermalSentinel
     ]
 
     private func scanner(_ files: any FileAccess) -> SensorScanner {
-        SensorScanner(files: files, readLimit: .milliseconds(200))
+        SensorScanner(files: files, readLimit: .seconds(2))
     }
 
     private func readings(_ scanner: SensorScanner, _ seconds: Int64) async -> [String: Reading] {
@@ -83,7 +83,7 @@ import ThermalSentinel
         let tree = try NodeTree(content)
         let hanging = Set((2...9).map { "/sys/class/hwmon/hwmon0/temp\($0)_input" })
         let files = HangingFiles(tree.files, hangingAt: hanging)
-        let scanner = SensorScanner(files: files, readLimit: .milliseconds(50))
+        let scanner = SensorScanner(files: files, readLimit: .milliseconds(500))
         _ = await readings(scanner, 0)
         let readings = await readings(scanner, 5)
         #expect(readings.values.allSatisfy { $0 == .unknown(reason: "read hangs") })

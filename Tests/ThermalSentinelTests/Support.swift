@@ -10,14 +10,22 @@ import ThermalSentinel
 /// A directory that is gone with its last user.
 final class TemporaryDirectory: Sendable {
     let path: String
+    private let isOwn: Bool
 
     init() throws {
+        isOwn = true
         path = FileManager.default.temporaryDirectory.path + "/skos-thermal-\(UUID().uuidString)"
         try FileManager.default.createDirectory(
             atPath: path, withIntermediateDirectories: true)
     }
 
-    deinit { try? FileManager.default.removeItem(atPath: path) }
+    /// A directory that somebody else removes.
+    init(borrowing path: String) {
+        self.path = path
+        isOwn = false
+    }
+
+    deinit { if isOwn { try? FileManager.default.removeItem(atPath: path) } }
 }
 
 /// A node's tree on disk, below a host root of its own.
@@ -33,6 +41,9 @@ struct NodeTree: Sendable {
             atPath: directory.path + "/sys", withIntermediateDirectories: true)
         for (path, content) in files { try set(path, content + "\n") }
     }
+
+    /// A tree in a directory of somebody else.
+    init(in path: String) throws { directory = TemporaryDirectory(borrowing: path) }
 
     func real(_ path: String) -> String { directory.path + "/sys/" + path }
 
