@@ -65,6 +65,7 @@ final class API: Sendable {
         case "breakers":
             let clock = context.clock
             ask(message) { Views.breakers($0.immunity.state.breakers, at: clock.now()) }
+        case "metrics": respond(message, ["text": .string(context.metrics.text())])
         case "policy": ask(message) { Views.policies($0.immunity.policies) }
         case "breaker_reset": try resetBreaker(fields, message)
         case "undo":
@@ -81,8 +82,8 @@ final class API: Sendable {
 
     /// What can be asked for.
     static let verbs = [
-        "alerts", "breaker_reset", "breakers", "explain", "incidents", "nodes", "policy", "status",
-        "undo",
+        "alerts", "breaker_reset", "breakers", "explain", "incidents", "metrics", "nodes", "policy",
+        "status", "undo",
     ]
 
     private static func actor(_ fields: Fields) throws(MessageError) -> String {

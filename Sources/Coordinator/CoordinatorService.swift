@@ -75,7 +75,8 @@ package final class CoordinatorService: Service {
     private func context(_ control: Connection, _ bulk: Connection) -> Session.Context {
         let configuration = configuration.withLock { $0 }
         return Session.Context(
-            control: control, bulk: bulk, logger: logger, meters: meters, clock: clock,
+            control: control, bulk: bulk, logger: logger, meters: meters, metrics: metrics,
+            clock: clock,
             actor: "coordinator-\(configuration.config.nodeName)", configuration: configuration)
     }
 

@@ -26,6 +26,7 @@ final class Session: Sendable {
         var bulk: Connection
         var logger: Logger
         var meters: CoordinatorMeters
+        var metrics: Metrics
         var clock: SteadyClock
         var actor: String
         var configuration: LoadedConfig
