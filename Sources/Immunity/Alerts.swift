@@ -4,8 +4,8 @@ extension Immunity {
     /// One alert: is it new, about what, and what does it change?
     mutating func handle(_ alert: Alert, _ sequence: UInt64, _ turn: inout Turn) {
         // A redelivery: its record is durable, and what follows from it is on its way.
-        guard sequence > state.alertSequence else { return }
-        let key = IncidentKey(node: alert.node, type: alert.type, resource: alert.resource)
+        guard !state.alertSequences.contains(sequence) else { return }
+        let key = IncidentKey(alert)
         if let rejection = rejection(of: alert, about: key, at: turn.now) {
             return reject(rejection, &turn)
         }
@@ -16,21 +16,15 @@ extension Immunity {
                 incident: state.incidents[key]?.id, reason: reason)
         }
         if turn.now - time > policies.staleAfter {
-            let age = (turn.now - time).short
-            let reason =
-                "\(age) old; alerts older than \(policies.staleAfter.short) are not acted on"
-            record(.alert(event(.stale, "stale: \(reason)")), &turn)
-            turn.directives.append(
-                .reject(
-                    Rejection(
-                        subject: Subjects.alert(alert.node), node: alert.node, field: "timestamp",
-                        reason: "stale: \(reason)", excerpt: alert.id ?? "")))
-            return
+            return refuseStale(event(.stale), at: time, &turn)
         }
-        let newest = state.incidents[key]?.reportedAt ?? state.lastReports[key]
-        if let newest, time < newest {
-            let reason = "a report of \(newest) about the same symptom is newer"
-            return record(.alert(event(.outOfOrder, reason)), &turn)
+        if let newest = newestReport(about: key) {
+            // The same alert under another number, as a publisher's repeat has it.
+            if newest.time == time, newest.alertID == alert.id { return }
+            if isOutOfOrder(time, after: newest.time, at: turn.now) {
+                let reason = "a report of \(newest.time) about the same symptom is newer"
+                return record(.alert(event(.outOfOrder, reason)), &turn)
+            }
         }
         if let incident = state.incidents[key] {
             alert.severity == .ok
@@ -38,8 +32,53 @@ extension Immunity {
                 : assert(incident, event(.repeated), &turn)
         } else if alert.severity != .ok {
             open(key, event(.opened), &turn)
+        } else {
+            remember(clearReport: time, about: key)
         }
-        // `ok` about something that has no incident changes nothing and is not recorded.
+    }
+
+    /// The newest report about a symptom; an `ok` that changed nothing counts, but has no id.
+    private func newestReport(about key: IncidentKey) -> (time: Timestamp, alertID: String?)? {
+        let recorded: (time: Timestamp, alertID: String?)? =
+            if let incident = state.incidents[key] {
+                (incident.reportedAt, incident.alertID)
+            } else if let report = state.lastReports[key] {
+                (report.time, report.alertID)
+            } else {
+                nil
+            }
+        guard let clear = clearReports[key] else { return recorded }
+        if let recorded, recorded.time >= clear { return recorded }
+        return (clear, nil)
+    }
+
+    /// Whether a report is older than the newest. When that was in the future, the sender's clock was
+    /// wrong and may have been set right since: then a report from the past is believed.
+    private func isOutOfOrder(
+        _ time: Timestamp, after newest: Timestamp, at now: Timestamp
+    ) -> Bool {
+        time < newest && (newest <= now || time > now)
+    }
+
+    private mutating func remember(clearReport time: Timestamp, about key: IncidentKey) {
+        if clearReports.count >= State.memoryLimit { clearReports = [:] }
+        clearReports[key] = time
+    }
+
+    private mutating func refuseStale(
+        _ event: AlertEvent, at time: Timestamp, _ turn: inout Turn
+    ) {
+        var event = event
+        let age = (turn.now - time).short
+        let limit = policies.staleAfter.short
+        event.reason = "stale: \(age) old; alerts older than \(limit) are not acted on"
+        record(.alert(event), &turn)
+        turn.directives.append(
+            .reject(
+                Rejection(
+                    subject: Subjects.alert(event.alert.node), node: event.alert.node,
+                    field: "timestamp", reason: event.reason ?? "",
+                    excerpt: event.alert.id ?? "")))
     }
 
     private func rejection(
@@ -57,14 +96,11 @@ extension Immunity {
             let ahead = (time - now).short
             return rejection("timestamp", "\(ahead) in the future: is the sender's clock right?")
         }
-        if state.incidents[key] == nil, state.incidents.count >= State.openLimit,
-            alert.severity != .ok
-        {
+        guard state.incidents[key] == nil, alert.severity != .ok else { return nil }
+        if state.incidents.count + state.undoing.count >= State.openLimit {
             return rejection("", "\(State.openLimit) incidents are open already")
         }
-        if state.incidents[key] == nil, alert.severity != .ok,
-            (state.openCounts[key.node] ?? 0) >= State.openLimitPerNode
-        {
+        if (state.openCounts[key.node] ?? 0) >= State.openLimitPerNode {
             return rejection(
                 "", "\(State.openLimitPerNode) incidents are open on \(key.node) already")
         }
@@ -83,6 +119,7 @@ extension Immunity {
         let resource = key.resource.isEmpty ? "" : ":\(key.resource)"
         event.incident = "\(key.node):\(key.type)\(resource):\(stamp)"
         record(.alert(event), &turn)
+        clearReports[key] = nil
         decide(key, &turn)
         publish("incident_opened", state.incidents[key], &turn)
     }
@@ -90,12 +127,15 @@ extension Immunity {
     private mutating func clear(
         _ incident: Incident, _ event: AlertEvent, _ turn: inout Turn
     ) {
-        guard incident.phase != .clearing else { return }
+        guard incident.phase != .clearing else {
+            return remember(
+                clearReport: event.alert.timestamp ?? turn.now, about: incident.key)
+        }
         var event = event
         let until = turn.now + stayClear(of: incident)
         event.until = until
         record(.alert(event), &turn)
-        if until <= turn.now { resolve(incident.key, &turn) } else { due(at: until) }
+        if until <= turn.now { resolve(incident.key, &turn) }
     }
 
     private mutating func assert(
@@ -103,24 +143,33 @@ extension Immunity {
     ) {
         var event = event
         let severity = event.alert.severity
+        let silence = turn.now - incident.assertedAt
         if severity > incident.policySeverity,
             policies.policy(type: incident.key.type, severity: severity) != nil
         {
             event.effect = .worsened
+            event.policySeverity = severity
         } else if incident.phase == .clearing {
             event.effect = .returned
         } else if severity < incident.severity {
             event.effect = .eased
-        } else if severity == incident.severity,
-            turn.now - incident.assertedAt < Self.repeatFloor, incident.phase != .deciding
-        {
+            // Nothing is under way or in force: what is asked for now is what the milder policy says.
+            if incident.phase == .deciding, incident.attemptsInForce.isEmpty,
+                policies.policy(type: incident.key.type, severity: severity) != nil
+            {
+                event.policySeverity = severity
+            }
+        } else if severity == incident.severity, silence >= .zero, silence < Self.repeatFloor {
             return
         }
         record(.alert(event), &turn)
+        let before = incident
         guard let incident = state.incidents[incident.key] else { return }
+        // A decision that waited only for a report such as this is due.
+        let wasHeldBack = before.severity < before.policySeverity || silence > policies.staleAfter
         switch incident.phase {
-        case .deciding:
-            if incident.until.map({ $0 <= turn.now }) ?? true { decide(incident.key, &turn) }
+        case .deciding where wasHeldBack || (incident.until.map { $0 <= turn.now } ?? true):
+            decide(incident.key, &turn)
         case .verifying: verify(incident, &turn)
         default: break
         }
@@ -133,22 +182,14 @@ extension Immunity {
             incident.severity >= incident.policySeverity, let attempt = incident.attempts.last,
             let finishedAt = attempt.finishedAt, incident.assertedAt > finishedAt
         else { return }
-        failVerification(of: attempt, in: incident, &turn)
-    }
-
-    /// The action was done, is still in force, and has not helped: on to the next rung.
-    private mutating func failVerification(
-        of attempt: Attempt, in incident: Incident, _ turn: inout Turn
-    ) {
-        let finishedAt = attempt.finishedAt.map { " at \($0)" } ?? ""
         record(
             .incident(
                 IncidentEvent(
                     incident: incident.id, node: incident.key.node, change: .notVerified,
-                    reason: "\(attempt.command.actionType) succeeded\(finishedAt), but the symptom "
-                        + "was there at \(incident.assertedAt)")),
+                    reason: "\(attempt.command.actionType) succeeded at \(finishedAt), but the "
+                        + "symptom was still there at \(incident.assertedAt)")),
             &turn)
-        checkBreaker(of: attempt, about: incident.key, &turn)
+        settle(BreakerKey(attempt.command, about: incident.key), &turn)
         decide(incident.key, &turn)
     }
 

@@ -12,9 +12,9 @@ package struct Breaker: Sendable, Equatable {
         case halfOpen = "half_open"
     }
 
-    /// Newest last; no more than the threshold needs.
+    /// Newest last; at most `historyLimit`.
     package var failures: [Timestamp] = []
-    /// Newest last; no more than the threshold needs.
+    /// Newest last; at most `historyLimit`.
     package var executions: [Timestamp] = []
     /// Set while it is open or half open: when the trial is due.
     package var openUntil: Timestamp?
@@ -42,16 +42,23 @@ package struct Breaker: Sendable, Equatable {
     /// The last execution, from which the cooldown is measured.
     package var lastExecution: Timestamp? { executions.last }
 
+    /// When anything was last counted.
+    var lastUse: Timestamp {
+        max(
+            executions.last ?? Timestamp(nanoseconds: .min),
+            failures.last ?? Timestamp(nanoseconds: .min))
+    }
+
     /// Why it must open now, given what has happened; `nil` when it need not.
     package func openingReason(at now: Timestamp, policy: BreakerPolicy) -> String? {
         guard openUntil == nil else { return nil }
         let start = now - policy.window
         let failed = failures.count { $0 > start }
-        if failed >= policy.failureThreshold {
+        if failed >= min(policy.failureThreshold, Self.historyLimit) {
             return "\(failed) failures within \(policy.window.short)"
         }
         let executed = executions.count { $0 > start }
-        if executed >= policy.executionThreshold {
+        if executed >= min(policy.executionThreshold, Self.historyLimit) {
             return "\(executed) executions within \(policy.window.short): a healing loop"
         }
         return nil
@@ -79,7 +86,7 @@ package struct Breaker: Sendable, Equatable {
         executions = executions.suffix(1)
     }
 
-    /// The most that any threshold may ask for; Settings checks the thresholds against it.
+    /// The most that any threshold can ask for; a higher one counts as this.
     package static let historyLimit = 100
 
     private static func append(_ time: Timestamp, to times: inout [Timestamp]) {
@@ -89,11 +96,13 @@ package struct Breaker: Sendable, Equatable {
 }
 
 extension Duration {
-    /// The duration as configuration writes it: `90s` is `1m30s`.
+    /// The duration as configuration writes it: `90s` is `1m30s`; to the millisecond below ten seconds.
     package var short: String {
+        guard self >= .zero else { return "-" + (.zero - self).short }
         let (seconds, attoseconds) = components
         let milliseconds = attoseconds / 1_000_000_000_000_000
-        if seconds == 0 { return milliseconds == 0 ? "0s" : "\(milliseconds)ms" }
+        if seconds < 10, milliseconds > 0 { return "\(seconds * 1000 + milliseconds)ms" }
+        if seconds == 0 { return "0s" }
         var text = ""
         if seconds >= 3600 { text += "\(seconds / 3600)h" }
         if seconds / 60 % 60 > 0 { text += "\(seconds / 60 % 60)m" }

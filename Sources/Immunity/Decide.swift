@@ -17,6 +17,7 @@ extension Immunity {
             guard rung.action != ActionTable.alertHuman else {
                 return escalate(incident, "\(policy.name) asks for a human", &turn)
             }
+            settle(breakerKey(rung, incident), &turn)
             var decision = judge(rung, of: policy, for: incident, at: turn.now)
             if decision.verdict == .escalate {
                 return escalate(incident, decision.reason, after: decision, &turn)
@@ -26,9 +27,26 @@ extension Immunity {
             }
             record(.decision(decision), &turn)
             if let command = decision.command { dispatched(command, about: key, &turn) }
-            if decision.verdict == .wait { return due(at: decision.until) }
+            if decision.verdict == .wait { return }
         }
     }
+
+    private func breakerKey(_ rung: Rung, _ incident: Incident) -> BreakerKey {
+        BreakerKey(
+            node: incident.key.node, action: rung.action, resource: incident.key.resource,
+            isDryRun: policies.dryRun || incident.isDrill)
+    }
+
+    // MARK: Guards
+
+    /// A guard's word against an action.
+    private struct Objection {
+        var verdict: Decision.Verdict
+        var reason: String
+        var until: Timestamp?
+    }
+
+    private static let guards = ["stale", "breaker", "cooldown", "attempts", "dispatch"]
 
     /// Asks every guard, in their fixed order; the first that stops decides.
     private func judge(
@@ -38,64 +56,92 @@ extension Immunity {
             incident: incident.id, node: incident.key.node, policy: policy.name,
             rung: incident.rung, action: rung.action, verdict: .dispatch,
             reason: "all guards passed", guards: [], cause: incident.alertID)
-        let key = BreakerKey(
-            node: incident.key.node, action: rung.action, resource: incident.key.resource)
-        let breaker = state.breakers[key] ?? Breaker()
-        let checks: [(name: String, check: () -> (Decision.Verdict, String, Timestamp?)?)] = [
-            ("stale", { self.staleCheck(incident, at: now) }),
-            ("breaker", { self.breakerCheck(breaker, at: now) }),
-            ("cooldown", { self.cooldownCheck(breaker, policy, incident, at: now) }),
-            ("attempts", { self.attemptsCheck(policy, incident) }),
-            (
-                "dispatch",
-                {
-                    self.nodes.missingExecutor(of: rung.action, on: incident.key.node)
-                        .map { (.skip, $0, nil) }
-                }
-            ),
-        ]
-        for (name, check) in checks {
-            guard let (verdict, reason, until) = check() else {
-                decision.guards.append(
-                    Decision.Guard(name: name, passed: true, reason: "passed"))
+        decision.guards.reserveCapacity(Self.guards.count)
+        for name in Self.guards {
+            guard let objection = objection(of: name, to: rung, of: policy, incident, at: now)
+            else {
+                decision.guards.append(.init(name: name, passed: true, reason: "passed"))
                 continue
             }
-            decision.guards.append(Decision.Guard(name: name, passed: false, reason: reason))
-            decision.verdict = verdict
-            decision.reason = verdict == .skip ? "skipped(\(reason))" : "\(name): \(reason)"
-            decision.until = until
+            decision.guards.append(.init(name: name, passed: false, reason: objection.reason))
+            decision.verdict = objection.verdict
+            decision.reason =
+                objection.verdict == .skip
+                ? "skipped(\(objection.reason))" : "\(name): \(objection.reason)"
+            decision.until = objection.until
             break
         }
         return decision
     }
 
-    private typealias Objection = (Decision.Verdict, String, Timestamp?)
-
-    private func staleCheck(_ incident: Incident, at now: Timestamp) -> Objection? {
-        guard now - incident.assertedAt > policies.staleAfter else { return nil }
-        let reason = "the symptom was last reported at \(incident.assertedAt)"
-        return (.wait, reason, now + policies.staleAfter)
+    private func objection(
+        of name: String, to rung: Rung, of policy: Policy, _ incident: Incident,
+        at now: Timestamp
+    ) -> Objection? {
+        switch name {
+        case "stale": return staleCheck(incident, at: now)
+        case "breaker": return breakerCheck(state.breakers[breakerKey(rung, incident)], at: now)
+        case "cooldown":
+            return cooldownCheck(state.breakers[breakerKey(rung, incident)], policy, at: now)
+        case "attempts": return attemptsCheck(rung, policy, incident)
+        case "dispatch":
+            return nodes.missingExecutor(
+                of: rung.action, on: incident.key.node, at: now,
+                timeout: policies.heartbeatTimeout
+            )
+            .map { Objection(verdict: .skip, reason: $0) }
+        default: preconditionFailure("no such guard: \(name)")
+        }
     }
 
-    private func breakerCheck(_ breaker: Breaker, at now: Timestamp) -> Objection? {
-        guard let reason = breaker.refusal(at: now) else { return nil }
-        guard breaker.state(at: now) == .halfOpen else { return (.escalate, reason, nil) }
-        return (.wait, reason, now + Self.resultGrace)
+    private func staleCheck(_ incident: Incident, at now: Timestamp) -> Objection? {
+        let until = now + max(policies.staleAfter, .seconds(1))
+        if now - incident.assertedAt > policies.staleAfter {
+            return Objection(
+                verdict: .wait,
+                reason: "the symptom was last reported at \(incident.assertedAt)", until: until)
+        }
+        if incident.severity < incident.policySeverity {
+            return Objection(
+                verdict: .wait, reason: "the symptom has eased to \(incident.severity.rawValue)",
+                until: until)
+        }
+        return nil
+    }
+
+    private func breakerCheck(_ breaker: Breaker?, at now: Timestamp) -> Objection? {
+        guard let breaker, let reason = breaker.refusal(at: now) else { return nil }
+        guard breaker.state(at: now) == .halfOpen else {
+            return Objection(verdict: .escalate, reason: reason)
+        }
+        return Objection(verdict: .wait, reason: reason, until: now + Self.trialInterval)
     }
 
     private func cooldownCheck(
-        _ breaker: Breaker, _ policy: Policy, _ incident: Incident, at now: Timestamp
+        _ breaker: Breaker?, _ policy: Policy, at now: Timestamp
     ) -> Objection? {
-        guard let last = breaker.lastExecution, now < last + policy.cooldown else { return nil }
-        let until = last + policy.cooldown
-        return (.wait, "last attempt at \(last), again after \(policy.cooldown.short)", until)
+        guard let last = breaker?.lastExecution, now < last + policy.cooldown else { return nil }
+        return Objection(
+            verdict: .wait,
+            reason: "last attempt at \(last), again after \(policy.cooldown.short)",
+            until: last + policy.cooldown)
     }
 
-    private func attemptsCheck(_ policy: Policy, _ incident: Incident) -> Objection? {
-        let count = incident.attemptCount(of: incident.rung)
+    private func attemptsCheck(
+        _ rung: Rung, _ policy: Policy, _ incident: Incident
+    ) -> Objection? {
+        guard incident.attempts.count < State.attemptLimit else {
+            return Objection(
+                verdict: .escalate,
+                reason: "\(incident.attempts.count) attempts made in this incident")
+        }
+        let count = incident.attemptCount(of: incident.rung, action: rung.action)
         guard count >= policy.maxAttempts else { return nil }
-        return (.skip, "\(count) of \(policy.maxAttempts) attempts made", nil)
+        return Objection(
+            verdict: .skip, reason: "\(count) of \(policy.maxAttempts) attempts made")
     }
+
+    // MARK: Dispatch
 
     private func command(
         _ rung: Rung, _ policy: Policy, _ incident: Incident, at now: Timestamp
@@ -112,7 +158,10 @@ extension Immunity {
         command.deadline = (now + policy.deadline).inMilliseconds
         command.agentType = ActionTable.kind(of: rung.action)?.agentType
         command.epoch = epoch
-        command.lease = policy.undo ? policy.lease : nil
+        // What a message can say; else the record of it could not be read back.
+        command.lease =
+            policy.undo
+            ? min(max(policy.lease, .zero), .seconds(Limits.durationSeconds)) : nil
         command.incident = incident.id
         command.dryRun = policies.dryRun || incident.isDrill
         return command
@@ -123,65 +172,6 @@ extension Immunity {
     ) {
         turn.directives.append(.send(command))
         nextSend[command.actionID] = turn.now + Self.resendInterval
-        due(at: turn.now + Self.resendInterval)
-        let breaker = BreakerKey(
-            node: key.node, action: command.actionType, resource: key.resource)
-        openBreakerIfNeeded(breaker, &turn)
-    }
-
-    // MARK: Breakers
-
-    /// After a failed attempt: a failed trial opens the breaker again, too many failures open it.
-    mutating func checkBreaker(
-        of attempt: Attempt, about key: IncidentKey, _ turn: inout Turn
-    ) {
-        let key = BreakerKey(
-            node: key.node, action: attempt.command.actionType, resource: key.resource)
-        if let breaker = state.breakers[key], breaker.trial == attempt.command.actionID {
-            return open(key, "the trial \(attempt.command.actionID) failed", &turn)
-        }
-        openBreakerIfNeeded(key, &turn)
-    }
-
-    private mutating func openBreakerIfNeeded(_ key: BreakerKey, _ turn: inout Turn) {
-        guard
-            let reason = state.breakers[key]?.openingReason(
-                at: turn.now, policy: policies.breaker)
-        else { return }
-        open(key, reason, &turn)
-    }
-
-    private mutating func open(_ key: BreakerKey, _ reason: String, _ turn: inout Turn) {
-        let until = turn.now + policies.breaker.openFor
-        record(
-            .breaker(BreakerEvent(key: key, change: .opened, reason: reason, until: until)), &turn)
-        publish("breaker_opened", key, reason, &turn)
-    }
-
-    /// After a verified recovery: a trial that helped closes its breaker.
-    mutating func closeBreakers(after incident: Incident, _ turn: inout Turn) {
-        for attempt in incident.attempts {
-            let key = BreakerKey(
-                node: incident.key.node, action: attempt.command.actionType,
-                resource: incident.key.resource)
-            guard state.breakers[key]?.trial == attempt.command.actionID else { continue }
-            let reason = "the trial \(attempt.command.actionID) helped"
-            record(
-                .breaker(BreakerEvent(key: key, change: .closed, reason: reason, until: nil)),
-                &turn)
-            publish("breaker_closed", key, reason, &turn)
-        }
-    }
-
-    private func publish(
-        _ type: String, _ key: BreakerKey, _ reason: String, _ turn: inout Turn
-    ) {
-        turn.directives.append(
-            .publish(
-                type: type,
-                [
-                    "breaker": .string(key.text), "node": .string(key.node),
-                    "reason": .string(reason), "timestamp": .string(turn.now.description),
-                ]))
+        settle(BreakerKey(command, about: key), &turn)
     }
 }

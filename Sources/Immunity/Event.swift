@@ -65,6 +65,8 @@ package struct AlertEvent: Sendable, Equatable {
     package var incident: String?
     /// The end of the phase that it begins.
     package var until: Timestamp?
+    /// The severity whose policy takes over, from its first rung.
+    package var policySeverity: Severity?
     /// Why, for people.
     package var reason: String?
 

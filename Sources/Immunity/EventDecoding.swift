@@ -38,7 +38,7 @@ extension Fields {
     }
 
     func members(_ name: String) throws(MessageError) -> Fields {
-        Fields(try required(name, try object(name)), path: name)
+        Fields(try required(name, try object(name)), path: error(name, "").field)
     }
 }
 
@@ -95,6 +95,7 @@ extension AlertEvent {
         effect = try fields.chosen("effect", Effect.self)
         incident = try fields.string("incident")
         until = try fields.timestamp("until")
+        policySeverity = try fields.choice("policy_severity", Severity.self)
         reason = try fields.string("reason")
     }
 }

@@ -85,6 +85,7 @@ extension AlertEvent {
         object["node"] = .string(alert.node)
         object["incident"] = incident.map(JSON.string)
         object["effect"] = .string(effect.rawValue)
+        object["policy_severity"] = policySeverity.map { .string($0.rawValue) }
         object["until"] = until.map { .string($0.description) }
         object["reason"] = reason.map(JSON.string)
         object["sequence"] = .integer(Int64(clamping: sequence))

@@ -4,7 +4,8 @@ package import Protocol
 ///
 /// Pure and deterministic: it has no clock and does no I/O. Whatever it wants to remember it appends
 /// as an `Event`, and the state changes only by applying events, so that the audit stream alone
-/// rebuilds it.
+/// rebuilds it. A kill may come between any two records of one input, so every step must follow from
+/// the state alone: what one input left undone, the next tick after a restart does.
 package struct Immunity: Sendable {
     /// What happened.
     package enum Input: Sendable {
@@ -39,30 +40,44 @@ package struct Immunity: Sendable {
     }
 
     package internal(set) var state: State
-    package internal(set) var nodes = Nodes()
+    package internal(set) var nodes: Nodes
     package internal(set) var policies: PolicySet
     /// The coordinator's term: the place of its `started` record in the audit stream.
     package var epoch: Int64
 
-    /// When something is due next; before, a tick does nothing about incidents.
-    var nextDue: Timestamp?
-    var nextSweep: Timestamp?
-    /// When each command in flight, renewal and undo is to be sent next. Soft: after a restart
-    /// everything is sent again at once, which agents answer from their journals.
-    var nextSend: [String: Timestamp] = [:]
-    /// Commands that an agent has accepted: no need to send them again.
-    var accepted: Set<String> = []
+    // Soft state, which a restart may lose:
 
-    /// Time between two sendings of a command, or of an undo, that is not answered.
+    /// When each incident is to be looked at.
+    var agenda = Agenda()
+    var nextSweep: Timestamp?
+    /// When each command in flight, renewal and undo is to be sent next. After a restart everything is
+    /// sent again at once, which agents answer from their journals.
+    var nextSend: [String: Timestamp] = [:]
+    /// The newest `ok` about each symptom that changed nothing and so was not recorded.
+    var clearReports: [IncidentKey: Timestamp] = [:]
+
+    /// Time between two sendings of a command that is not answered.
     package static let resendInterval: Duration = .seconds(2)
+    /// Time between two sendings of a command that is accepted but not done; the repeat is answered
+    /// with the outcome, in case the first answer was lost.
+    package static let acceptedResendInterval: Duration = .seconds(10)
+    /// Time between two sendings of an undo that is not answered, for as long as a lease; then, and for
+    /// what has no lease, the longer time.
     package static let undoResendInterval: Duration = .seconds(5)
+    package static let lateUndoResendInterval: Duration = .seconds(60)
     /// How long after its deadline a command's result is waited for.
     package static let resultGrace: Duration = .seconds(5)
     /// How much longer than its lease an undo that nobody answers is sent for: then the node has
     /// undone it by itself.
     package static let leaseGrace: Duration = .seconds(60)
+    /// How long an undo that nobody answers is sent for when the action has no lease.
+    package static let undoPatience: Duration = .seconds(24 * 3600)
+    /// The least time between two renewals of one lease.
+    package static let renewalFloor: Duration = .seconds(1)
     /// Repeats of one alert closer together than this are not recorded.
     package static let repeatFloor: Duration = .seconds(1)
+    /// Time between two looks at a breaker that waits for the trial of another incident.
+    package static let trialInterval: Duration = .seconds(30)
     /// Time between two looks at all agents' last heartbeats.
     package static let sweepInterval: Duration = .seconds(1)
 
@@ -74,7 +89,7 @@ package struct Immunity: Sendable {
         self.policies = policies
         self.epoch = epoch
         // Whatever was under way before a restart is looked at on the first tick.
-        nextDue = Timestamp(nanoseconds: .min)
+        scheduleAll(at: Timestamp(nanoseconds: .min))
     }
 
     /// Takes one input into account and says what to do about it.
@@ -89,39 +104,52 @@ package struct Immunity: Sendable {
         case .configured(let policies, let fingerprint):
             self.policies = policies
             record(.configured(fingerprint: fingerprint, refused: nil), &turn)
+            scheduleAll(at: now)
         case .configurationRefused(let fingerprint, let reason):
+            let reason = reason.shortened(to: Limits.textBytes)
             record(.configured(fingerprint: fingerprint, refused: reason), &turn)
         case .resetBreaker(let key, let actor): resetBreaker(key, actor, &turn)
         case .undo(let id, let actor): undo(id, actor, &turn)
         }
+        for id in turn.touched { reschedule(id, at: now) }
         return turn.directives
     }
 
     /// When the shell should tick next at the latest for incidents to go on in time.
-    package var nextTick: Timestamp? { nextDue }
+    package var nextTick: Timestamp? { agenda.next }
 
-    /// The directives of one input, and its time.
+    /// The directives of one input, its time, and the incidents that it concerned.
     struct Turn {
         let now: Timestamp
         var directives: [Directive] = []
+        var touched: [String] = []
     }
 
     /// Appends an event and applies it: the only way the durable state changes.
     mutating func record(_ event: Event, _ turn: inout Turn) {
         state.apply(event, at: turn.now)
         turn.directives.append(.append(event))
+        if let incident = event.incident, turn.touched.last != incident {
+            turn.touched.append(incident)
+        }
     }
 
     mutating func reject(_ rejection: Rejection, _ turn: inout Turn) {
+        var rejection = rejection
+        rejection.subject = rejection.subject.shortened(to: Limits.identifierBytes)
+        rejection.field = rejection.field.shortened(to: Limits.identifierBytes)
+        rejection.reason = rejection.reason.shortened(to: Limits.textBytes)
+        rejection.excerpt = rejection.excerpt.shortened(to: Limits.textBytes)
         record(.rejected(rejection), &turn)
         turn.directives.append(.reject(rejection))
     }
 
-    /// Remembers that something is due.
-    mutating func due(at time: Timestamp?) {
-        guard let time else { return }
-        nextDue = min(nextDue ?? time, time)
+    private mutating func scheduleAll(at time: Timestamp) {
+        for incident in state.incidents.values { agenda.schedule(incident.id, at: time) }
+        for id in state.undoing.keys { agenda.schedule(id, at: time) }
     }
+
+    // MARK: Heartbeats
 
     private mutating func handle(_ heartbeat: Heartbeat, _ turn: inout Turn) {
         if let known = policies.nodes, !known.contains(heartbeat.node) { return }
@@ -139,53 +167,28 @@ package struct Immunity: Sendable {
                     "timestamp": .string(turn.now.description),
                 ]))
     }
+}
 
-    // MARK: Operators
-
-    private mutating func resetBreaker(_ key: BreakerKey?, _ actor: String, _ turn: inout Turn) {
-        let open = state.breakers.filter { $0.value.openUntil != nil }.keys.sorted()
-        let chosen = key.map { key in open.filter(key.covers) } ?? open
-        let outcome =
-            chosen.isEmpty
-            ? "no open breaker\(key.map { " \($0.text)" } ?? "")"
-            : "reset \(chosen.map(\.text).joined(separator: ", "))"
-        record(
-            .operation(
-                OperatorEvent(
-                    verb: "breaker_reset", actor: actor,
-                    parameters: ["breaker": .string(key?.text ?? "all")], outcome: outcome)),
-            &turn)
-        for key in chosen {
-            record(
-                .breaker(
-                    BreakerEvent(key: key, change: .reset, reason: "reset by \(actor)", until: nil)),
-                &turn)
+extension Event {
+    /// The incident that it changes.
+    var incident: String? {
+        switch self {
+        case .alert(let event): event.incident
+        case .decision(let decision): decision.incident
+        case .result(let event): event.incident
+        case .incident(let event): event.incident
+        case .started, .configured, .breaker, .operation, .rejected: nil
         }
-        turn.directives.append(.answer(outcome, granted: key == nil || !chosen.isEmpty))
     }
+}
 
-    private mutating func undo(_ id: String, _ actor: String, _ turn: inout Turn) {
-        let incidents =
-            state.incident(id: id).map { [$0] }
-            ?? (state.incidents.values + state.closed).filter {
-                $0.attempts.contains { $0.command.actionID == id }
-            }
-        let attempts = incidents.flatMap { incident in
-            incident.attemptsInForce.filter { incident.id == id || $0.command.actionID == id }
-                .map { (incident, $0) }
-        }
-        let outcome =
-            attempts.isEmpty
-            ? "nothing in force under \(id)"
-            : "undoing \(attempts.map(\.1.command.actionID).joined(separator: ", "))"
-        record(
-            .operation(
-                OperatorEvent(
-                    verb: "undo", actor: actor, parameters: ["id": .string(id)], outcome: outcome)),
-            &turn)
-        for (incident, attempt) in attempts {
-            requestUndo(of: attempt, in: incident, reason: "asked for by \(actor)", &turn)
-        }
-        turn.directives.append(.answer(outcome, granted: !attempts.isEmpty))
+extension String {
+    /// The beginning of the text, at most so many bytes of it, with `…` where something was left out.
+    func shortened(to limit: Int) -> String {
+        guard utf8.count > limit else { return self }
+        let room = limit - "…".utf8.count
+        var end = utf8.index(utf8.startIndex, offsetBy: room)
+        while end.samePosition(in: unicodeScalars) == nil { end = utf8.index(before: end) }
+        return String(self[..<end]) + "…"
     }
 }

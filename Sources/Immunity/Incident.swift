@@ -1,24 +1,5 @@
 package import Protocol
 
-/// What an incident is about.
-package struct IncidentKey: Sendable, Hashable, Comparable {
-    package var node: String
-    /// The alert type, such as `thermal`.
-    package var type: String
-    /// Such as `cpu`; empty: the node as a whole.
-    package var resource: String
-
-    package init(node: String, type: String, resource: String) {
-        self.node = node
-        self.type = type
-        self.resource = resource
-    }
-
-    package static func < (left: IncidentKey, right: IncidentKey) -> Bool {
-        (left.node, left.type, left.resource) < (right.node, right.type, right.resource)
-    }
-}
-
 /// One symptom's story, from its first alert to verified recovery, expiry or escalation.
 package struct Incident: Sendable, Equatable {
     package enum Phase: String, Sendable, CaseIterable {
@@ -28,7 +9,8 @@ package struct Incident: Sendable, Equatable {
         case acting
         /// An action succeeded; the symptom has until `until` to clear.
         case verifying
-        /// The symptom is gone; if it stays so until `until`, the incident is resolved.
+        /// The symptom is gone; if it stays so until `until`, the incident is resolved. If it comes back,
+        /// the incident goes on with `resumption`.
         case clearing
         /// A human was asked; nothing more is tried.
         case escalated
@@ -38,11 +20,19 @@ package struct Incident: Sendable, Equatable {
         case expired
     }
 
+    /// A phase and its end.
+    package struct Course: Sendable, Equatable {
+        package var phase: Phase
+        package var until: Timestamp?
+    }
+
     package var id: String
     package var key: IncidentKey
     package var phase: Phase
     /// When the phase ends by itself; its meaning depends on the phase.
     package var until: Timestamp?
+    /// What the incident goes on with if the symptom comes back; set while it is clearing.
+    package var resumption: Course?
     /// The severity last reported.
     package var severity: Severity
     /// The worst severity reported, whose policy is in force.
@@ -50,7 +40,7 @@ package struct Incident: Sendable, Equatable {
     package var openedAt: Timestamp
     /// When the symptom was last reported present.
     package var assertedAt: Timestamp
-    /// The newest time that a report about the symptom carried; older ones are out of order.
+    /// The time that the newest report about the symptom carried; older ones are out of order.
     package var reportedAt: Timestamp
     package var closedAt: Timestamp?
     /// The id of the last alert that belongs to it.
@@ -58,24 +48,48 @@ package struct Incident: Sendable, Equatable {
     /// The last alert's message.
     package var message: String
     package var alertCount: Int
-    /// Whether the last alert was a drill.
-    package var isDrill: Bool
     /// The rung to try next or being tried.
     package var rung: Int
     package var attempts: [Attempt]
     /// Whether a human has been asked; happens once.
     package var isEscalated: Bool
 
+    /// Whether it is a drill: nothing may touch hardware.
+    package var isDrill: Bool { key.isDrill }
+
     /// The attempts that may still hold the node in a changed state.
     package var attemptsInForce: [Attempt] { attempts.filter(\.isInForce) }
 
-    /// How many attempts of the rung have been made under the policy in force.
-    package func attemptCount(of rung: Int) -> Int {
-        attempts.count { $0.rung == rung && $0.policySeverity == policySeverity }
+    /// How many attempts of a rung have been made under the policy in force.
+    package func attemptCount(of rung: Int, action: String) -> Int {
+        attempts.count {
+            $0.rung == rung && $0.policySeverity == policySeverity
+                && $0.command.actionType == action
+        }
     }
 
     /// Whether nothing can happen to it any more.
     package var isClosed: Bool { phase == .resolved || phase == .expired }
+
+    /// Whether it is over but something it did is still to be taken back.
+    var isUndoing: Bool { isClosed && attempts.contains(where: \.owesUndo) }
+
+    /// What is going on, leaving aside that the symptom has cleared.
+    var course: Course { resumption ?? Course(phase: phase, until: until) }
+
+    /// Goes on to a phase; while the symptom is gone, that is what it would go on with.
+    mutating func proceed(to phase: Phase, until: Timestamp? = nil) {
+        if self.phase == .clearing {
+            resumption = Course(phase: phase, until: until)
+        } else {
+            self.phase = phase
+            self.until = until
+        }
+    }
+
+    func attempt(_ actionID: String) -> Attempt? {
+        attempts.last { $0.command.actionID == actionID }
+    }
 }
 
 /// One execution of one action.
@@ -101,9 +115,9 @@ package struct Attempt: Sendable, Equatable {
     package var finishedAt: Timestamp?
     /// Whether the agent said that it can be undone.
     package var isReversible: Bool
-    /// Whether the coordinator has asked to undo it.
+    /// When the coordinator has asked to undo it.
     package var undoRequestedAt: Timestamp?
-    /// Whether the node has taken it back.
+    /// When the node had taken it back, or nothing more could be done about it.
     package var undoneAt: Timestamp?
 
     package init(command: Command, rung: Int, policySeverity: Severity) {
@@ -125,41 +139,8 @@ package struct Attempt: Sendable, Equatable {
         default: return false
         }
     }
-}
 
-/// What a circuit breaker, and a cooldown, is about: one action on one resource of one node.
-package struct BreakerKey: Sendable, Hashable, Comparable {
-    package var node: String
-    package var action: String
-    /// Empty: the node as a whole.
-    package var resource: String
-
-    package init(node: String, action: String, resource: String = "") {
-        self.node = node
-        self.action = action
-        self.resource = resource
-    }
-
-    package static func < (left: BreakerKey, right: BreakerKey) -> Bool {
-        (left.node, left.action, left.resource) < (right.node, right.action, right.resource)
-    }
-
-    /// `nova:throttle_50:cpu`, as operators write it.
-    package var text: String { "\(node):\(action)" + (resource.isEmpty ? "" : ":\(resource)") }
-
-    /// Reads `nova:throttle_50:cpu`, or `nova:throttle_50`.
-    package init?(_ text: String) {
-        let parts = text.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
-        guard parts.count >= 2, Name.isValid(String(parts[0])), Name.isValid(String(parts[1]))
-        else { return nil }
-        self.init(
-            node: String(parts[0]), action: String(parts[1]),
-            resource: parts.count > 2 ? String(parts[2]) : "")
-    }
-
-    /// Whether an operator who names `self` means `other` too: without a resource it means all.
-    package func covers(_ other: BreakerKey) -> Bool {
-        node == other.node && action == other.action
-            && (resource.isEmpty || resource == other.resource)
-    }
+    /// Whether it is to be taken back once its incident is over: what has a lease, and what somebody
+    /// has asked to undo.
+    var owesUndo: Bool { isInForce && (command.lease != nil || undoRequestedAt != nil) }
 }

@@ -16,9 +16,43 @@ package struct Nodes: Sendable {
         package var status: Status
     }
 
+    /// What an agent was before a heartbeat: nothing when it is new.
+    fileprivate struct Previous { var status: Status? }
+
     package struct Node: Sendable {
         /// By agent id.
         package internal(set) var agents: [String: Agent] = [:]
+
+        /// Takes a heartbeat into account and returns the agent's status before, if it had one; `nil`
+        /// when there are too many agents.
+        fileprivate mutating func heard(
+            _ heartbeat: Heartbeat, at now: Timestamp, bytes: inout Int
+        ) -> Previous? {
+            let size = heartbeat.size
+            guard let old = agents[heartbeat.agentID] else {
+                guard agents.count < Nodes.agentLimit else { return nil }
+                bytes += size
+                agents[heartbeat.agentID] = Agent(
+                    heartbeat: heartbeat.fitting(bytes, limit: Nodes.byteLimit), lastSeen: now,
+                    status: .online)
+                return Previous(status: nil)
+            }
+            bytes += size - old.heartbeat.size
+            agents[heartbeat.agentID] = Agent(
+                heartbeat: heartbeat.fitting(bytes, limit: Nodes.byteLimit), lastSeen: now,
+                status: .online)
+            return Previous(status: old.status)
+        }
+
+        /// When any of its agents was heard last, if all are offline.
+        fileprivate var offlineSince: Timestamp? {
+            var latest: Timestamp?
+            for agent in agents.values {
+                guard agent.status == .offline else { return nil }
+                latest = max(latest ?? agent.lastSeen, agent.lastSeen)
+            }
+            return latest
+        }
     }
 
     /// A change that people want to hear of.
@@ -31,37 +65,45 @@ package struct Nodes: Sendable {
     }
 
     package internal(set) var nodes: [String: Node] = [:]
-    /// Agents that were not heard of because a limit was reached.
+    /// Heartbeats of new agents that were not taken into account because a limit was reached.
     package internal(set) var refusedAgents = 0
+    /// Since when heartbeats are listened to.
+    private var since: Timestamp?
+    /// Bytes of all the messages that are kept.
+    private var bytes = 0
 
-    /// How many nodes, and agents of one node, are kept track of.
+    /// How many nodes, and agents of one node, are kept track of. When there are more nodes, those
+    /// whose agents have all been offline for longest are forgotten.
     package static let nodeLimit = 20_000
     package static let agentLimit = 64
+    /// How many bytes of heartbeats are kept; past that, of their metadata only the verbs. A healthy
+    /// fleet of 10,000 agents needs a tenth.
+    package static let byteLimit = 64 * 1024 * 1024
 
     package init() {}
 
     /// Takes a heartbeat into account; says so when the agent is new or back.
     mutating func heard(_ heartbeat: Heartbeat, at now: Timestamp) -> Change? {
-        let previous = nodes[heartbeat.node]?.agents[heartbeat.agentID]?.status
-        if previous == nil {
-            let node = nodes[heartbeat.node]
-            guard node != nil || nodes.count < Self.nodeLimit,
-                (node?.agents.count ?? 0) < Self.agentLimit
-            else {
-                refusedAgents += 1
-                return nil
-            }
+        since = min(since ?? now, now)
+        if nodes[heartbeat.node] == nil, nodes.count >= Self.nodeLimit {
+            refusedAgents += 1
+            return nil
         }
-        nodes[heartbeat.node, default: Node()].agents[heartbeat.agentID] = Agent(
-            heartbeat: heartbeat, lastSeen: now, status: .online)
-        guard previous != .online else { return nil }
+        let previous = nodes[heartbeat.node, default: Node()].heard(
+            heartbeat, at: now, bytes: &bytes)
+        guard let previous else {
+            refusedAgents += 1
+            return nil
+        }
+        guard previous.status != .online else { return nil }
         return Change(
             node: heartbeat.node, agentID: heartbeat.agentID,
-            change: previous == nil ? "joined" : "back", lastSeen: now)
+            change: previous.status == nil ? "joined" : "back", lastSeen: now)
     }
 
     /// Finds agents that have become late or offline.
     mutating func sweep(at now: Timestamp, timeout: Duration) -> [Change] {
+        since = since ?? now
         var changes: [Change] = []
         for (name, node) in nodes {
             for (id, agent) in node.agents {
@@ -76,11 +118,25 @@ package struct Nodes: Sendable {
                         lastSeen: agent.lastSeen))
             }
         }
+        if nodes.count >= Self.nodeLimit { forget() }
         return changes.sorted { ($0.node, $0.agentID) < ($1.node, $1.agentID) }
     }
 
-    /// Why nobody on the node can execute an action now; `nil` when somebody can.
-    package func missingExecutor(of action: String, on name: String) -> String? {
+    /// Makes room: drops the nodes that have been offline for longest, a tenth of all at most.
+    private mutating func forget() {
+        let gone = nodes.compactMap { name, node in node.offlineSince.map { ($0, name) } }
+            .sorted { $0 < $1 }
+        for (_, name) in gone.prefix(Self.nodeLimit / 10) {
+            for agent in (nodes[name]?.agents ?? [:]).values { bytes -= agent.heartbeat.size }
+            nodes[name] = nil
+        }
+    }
+
+    /// Why nobody on the node can execute an action now; `nil` when somebody can, or when it is too
+    /// early to say: after a restart an agent may not have been heard yet, and the command will tell.
+    package func missingExecutor(
+        of action: String, on name: String, at now: Timestamp, timeout: Duration
+    ) -> String? {
         let kind = ActionTable.kind(of: action)
         let agents = (nodes[name]?.agents ?? [:]).values.sorted {
             $0.heartbeat.agentID < $1.heartbeat.agentID
@@ -98,6 +154,7 @@ package struct Nodes: Sendable {
         guard let agentType = kind?.agentType else { return "no executor" }
         // Nothing was ever heard from this node: the command will tell.
         if agents.isEmpty { return nil }
+        if since.map({ now - $0 < timeout }) ?? true { return nil }
         return "no executor: no \(agentType) on \(name) offers \(action)"
     }
 }

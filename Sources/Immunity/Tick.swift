@@ -9,123 +9,173 @@ extension Immunity {
                 publish(change, &turn)
             }
         }
-        guard let nextDue, nextDue <= turn.now else { return }
-        self.nextDue = nil
-        for key in state.incidents.keys.sorted() {
-            guard let incident = state.incidents[key] else { continue }
-            endPhase(of: incident, &turn)
-            guard let incident = state.incidents[key] else { continue }
-            keepUp(incident, &turn)
-            due(at: wakeUp(for: incident))
-        }
-        for incident in state.closed {
-            for attempt in incident.attemptsInForce where attempt.undoRequestedAt != nil {
-                pressUndo(attempt, incident, &turn)
-            }
+        while let id = agenda.popDue(at: turn.now) {
+            lookAt(id, &turn)
+            turn.touched.append(id)
         }
     }
 
-    private func wakeUp(for incident: Incident) -> Timestamp {
-        let expiry = incident.assertedAt + policies.expireAfter
-        switch incident.phase {
-        case .acting: return min(expiry, (incident.until ?? expiry) + Self.resultGrace)
-        case .deciding, .clearing: return min(expiry, incident.until ?? expiry)
-        // Its time may be up while no new report has come; the next report ends it.
-        case .verifying:
-            return incident.until.map { $0 > incident.assertedAt ? $0 : expiry } ?? expiry
-        case .escalated, .resolved, .expired: return expiry
+    private mutating func lookAt(_ id: String, _ turn: inout Turn) {
+        if let incident = open(id) { timeOutAttempts(of: incident, &turn) }
+        if let incident = open(id) { endPhase(of: incident, &turn) }
+        if let incident = state.undoing[id] { requestUndos(of: incident, &turn) }
+        guard let incident = open(id) ?? state.undoing[id] else { return }
+        for attempt in incident.attempts { pursue(attempt, of: incident, &turn) }
+    }
+
+    private func open(_ id: String) -> Incident? {
+        state.keyOfIncident[id].flatMap { state.incidents[$0] }
+    }
+
+    // MARK: Phases
+
+    private mutating func timeOutAttempts(of incident: Incident, _ turn: inout Turn) {
+        for attempt in incident.attempts
+        where attempt.status == .dispatched && timeout(of: attempt) <= turn.now {
+            let command = attempt.command
+            var result = CommandResult(
+                actionID: command.actionID, actionType: command.actionType, node: command.node,
+                status: .done, outcome: .permanentFailure,
+                reason: "no result came before the deadline; it may or may not have been done")
+            result.incident = incident.id
+            finish(result, attempt, incident, timedOut: true, &turn)
         }
+    }
+
+    private func timeout(of attempt: Attempt) -> Timestamp {
+        (attempt.command.deadline ?? attempt.command.timestamp ?? Timestamp(nanoseconds: .min))
+            + Self.resultGrace
     }
 
     private mutating func endPhase(of incident: Incident, _ turn: inout Turn) {
-        let now = turn.now
-        let isOver = incident.until.map { $0 <= now } ?? true
+        let isOver = incident.until.map { $0 <= turn.now } ?? true
         switch incident.phase {
-        case .clearing where isOver: return resolve(incident.key, &turn)
-        case .acting:
-            guard let until = incident.until, until + Self.resultGrace <= now,
-                let attempt = incident.attempts.last
-            else { return }
-            return timeOut(attempt, incident, &turn)
+        case .clearing:
+            if isOver { resolve(incident.key, &turn) }
+            return
+        case .acting: return
         case .verifying: verify(incident, &turn)
-        default: break
+        // A kill may have come between the decision and the call.
+        case .escalated where !incident.isEscalated:
+            callHuman(incident, "nothing was left to try", &turn)
+        case .deciding, .escalated, .resolved, .expired: break
         }
-        guard let incident = state.incidents[incident.key], incident.phase != .clearing,
-            incident.phase != .acting
-        else { return }
-        if now - incident.assertedAt >= policies.expireAfter {
+        guard let incident = open(incident.id), incident.phase != .acting else { return }
+        if turn.now - incident.assertedAt >= policies.expireAfter {
             expire(incident.key, &turn)
-        } else if incident.phase == .deciding, isOver {
+        } else if incident.phase == .deciding, incident.until.map({ $0 <= turn.now }) ?? true {
             decide(incident.key, &turn)
         }
     }
 
-    private mutating func timeOut(
-        _ attempt: Attempt, _ incident: Incident, _ turn: inout Turn
+    // MARK: Commands
+
+    /// What is still to be sent about an attempt, again and again until it is answered.
+    private enum Duty { case execute, renew, undo }
+
+    private func duty(about attempt: Attempt, of incident: Incident, at now: Timestamp) -> Duty? {
+        if attempt.isInForce, attempt.undoRequestedAt != nil { return .undo }
+        guard !incident.isClosed else { return nil }
+        switch attempt.status {
+        case .dispatched:
+            // What has cleared is not acted upon, not even by a repeat.
+            guard incident.phase != .clearing, now <= attempt.command.deadline ?? now else {
+                return nil
+            }
+            return .execute
+        case .succeeded: return attempt.isInForce && attempt.command.lease != nil ? .renew : nil
+        default: return nil
+        }
+    }
+
+    private mutating func pursue(
+        _ attempt: Attempt, of incident: Incident, _ turn: inout Turn
     ) {
-        let command = attempt.command
+        guard let duty = duty(about: attempt, of: incident, at: turn.now) else { return }
+        let id = attempt.command.actionID
+        if duty == .undo, undoLimit(of: attempt) <= turn.now {
+            return giveUpUndo(of: attempt, incident, &turn)
+        }
+        if let next = nextSend[id], next > turn.now { return }
+        switch duty {
+        case .execute:
+            var command = attempt.command
+            command.epoch = epoch
+            turn.directives.append(.send(command))
+            nextSend[id] = turn.now + Self.resendInterval
+        case .renew:
+            var command = attempt.command
+            command.operation = .renew
+            command.epoch = epoch
+            command.timestamp = turn.now.inMilliseconds
+            command.deadline = (turn.now + (command.lease ?? .zero)).inMilliseconds
+            turn.directives.append(.send(command))
+            nextSend[id] = turn.now + renewalInterval(of: command)
+        case .undo:
+            turn.directives.append(.send(undoCommand(for: attempt, at: turn.now)))
+            let asked = attempt.undoRequestedAt ?? turn.now
+            let isLate = turn.now - asked > (attempt.command.lease ?? .zero) + Self.leaseGrace
+            nextSend[id] =
+                turn.now + (isLate ? Self.lateUndoResendInterval : Self.undoResendInterval)
+        }
+    }
+
+    /// Until when an undo is sent again: until the node's own lease must have run out.
+    private func undoLimit(of attempt: Attempt) -> Timestamp {
+        (attempt.undoRequestedAt ?? Timestamp(nanoseconds: .min))
+            + (attempt.command.lease.map { $0 + Self.leaseGrace } ?? Self.undoPatience)
+    }
+
+    private mutating func giveUpUndo(
+        of attempt: Attempt, _ incident: Incident, _ turn: inout Turn
+    ) {
+        let reason =
+            attempt.command.lease == nil
+            ? "not answered for \(Self.undoPatience.short); the node may still be changed"
+            : "not answered; the node's own lease has run out"
         var result = CommandResult(
-            actionID: command.actionID, actionType: command.actionType, node: command.node,
-            status: .done, outcome: .permanentFailure,
-            reason: "no result came before the deadline; it may or may not have been done")
+            actionID: attempt.command.actionID, actionType: attempt.command.actionType,
+            node: attempt.command.node, status: .undone, reason: reason)
         result.incident = incident.id
-        nextSend[command.actionID] = nil
-        accepted.remove(command.actionID)
         finish(result, attempt, incident, timedOut: true, &turn)
     }
 
-    /// Sends again what is not answered, and renews the leases of what is in force.
-    private mutating func keepUp(_ incident: Incident, _ turn: inout Turn) {
-        for attempt in incident.attemptsInForce {
-            let id = attempt.command.actionID
-            if attempt.undoRequestedAt != nil {
-                pressUndo(attempt, incident, &turn)
+    // MARK: Agenda
+
+    /// Notes when an incident is to be looked at next, and forgets what is not to be sent any more.
+    mutating func reschedule(_ id: String, at now: Timestamp) {
+        guard let incident = state.incident(id: id) else { return agenda.schedule(id, at: nil) }
+        var next = phaseEnd(of: incident, at: now)
+        for attempt in incident.attempts {
+            let action = attempt.command.actionID
+            guard let duty = duty(about: attempt, of: incident, at: now) else {
+                nextSend[action] = nil
                 continue
             }
-            let isInFlight = attempt.status == .dispatched
-            if isInFlight, accepted.contains(id) { continue }
-            if isInFlight, let deadline = attempt.command.deadline, turn.now > deadline { continue }
-            guard isInFlight || attempt.status == .succeeded else { continue }
-            if let next = nextSend[id], next > turn.now {
-                due(at: next)
-                continue
-            }
-            var command = attempt.command
-            var interval = Self.resendInterval
-            if !isInFlight {
-                guard let lease = command.lease else { continue }
-                command.operation = .renew
-                command.timestamp = turn.now.inMilliseconds
-                command.deadline = (turn.now + lease).inMilliseconds
-                interval = lease / 3
-            }
-            command.epoch = epoch
-            turn.directives.append(.send(command))
-            nextSend[id] = turn.now + interval
-            due(at: turn.now + interval)
+            let sending = nextSend[action] ?? now
+            next = min(next ?? sending, sending)
+            if duty == .undo { next = min(next ?? sending, undoLimit(of: attempt)) }
         }
+        agenda.schedule(id, at: next)
     }
 
-    /// Sends an undo again until it is answered, or until the node's own lease must have run out.
-    private mutating func pressUndo(
-        _ attempt: Attempt, _ incident: Incident, _ turn: inout Turn
-    ) {
-        let id = attempt.command.actionID
-        let limit = (attempt.command.lease ?? .zero) + Self.leaseGrace
-        guard let asked = attempt.undoRequestedAt, turn.now < asked + limit else {
-            var result = CommandResult(
-                actionID: id, actionType: attempt.command.actionType, node: attempt.command.node,
-                status: .undone, reason: "not answered; the node's own lease has run out")
-            result.incident = incident.id
-            nextSend[id] = nil
-            return record(
-                .result(
-                    ResultEvent(result: result, incident: incident.id, timedOut: true, until: nil)),
-                &turn)
+    /// When something about an open incident ends by itself.
+    private func phaseEnd(of incident: Incident, at now: Timestamp) -> Timestamp? {
+        guard !incident.isClosed else { return nil }
+        var end: Timestamp?
+        for attempt in incident.attempts where attempt.status == .dispatched {
+            end = min(end ?? timeout(of: attempt), timeout(of: attempt))
         }
-        if let next = nextSend[id], next > turn.now { return due(at: next) }
-        turn.directives.append(.send(undoCommand(for: attempt, at: turn.now)))
-        nextSend[id] = turn.now + Self.undoResendInterval
-        due(at: turn.now + Self.undoResendInterval)
+        let expiry = incident.assertedAt + policies.expireAfter
+        let own: Timestamp? =
+            switch incident.phase {
+            case .acting: nil
+            case .clearing: incident.until ?? now
+            case .deciding: min(expiry, incident.until ?? now)
+            // Its time may be up while no new report has come; the next report ends it.
+            case .verifying: incident.until.flatMap { $0 > now ? min($0, expiry) : nil } ?? expiry
+            case .escalated, .resolved, .expired: expiry
+            }
+        return [end, own].compactMap { $0 }.min()
     }
 }

@@ -15,6 +15,17 @@ package struct Heartbeat: Sendable, Equatable {
     package var metadata: JSON.Object
     /// Members that this version does not know; passed on as they came.
     package var extra: JSON.Object
+    /// Bytes of the message it was read from; 0 when it was not read. Does not count when heartbeats
+    /// are compared.
+    package var size: Int { origin.bytes }
+
+    private var origin = Origin()
+
+    private struct Origin: Sendable, Equatable {
+        var bytes = 0
+
+        static func == (left: Origin, right: Origin) -> Bool { true }
+    }
 
     package init(
         agentID: String, agentType: String, node: String, timestamp: Timestamp? = nil,
@@ -29,6 +40,9 @@ package struct Heartbeat: Sendable, Equatable {
         self.metadata = metadata
         extra = JSON.Object()
     }
+
+    /// How many verbs are kept of an agent when there is no room for more.
+    private static let verbLimit = 64
 
     private static let names = [
         "agent_id", "agent_type", "node", "timestamp", "cpu_temp", "gpu_temp", "metadata",
@@ -50,6 +64,19 @@ package struct Heartbeat: Sendable, Equatable {
         gpuTemp = try fields.double("gpu_temp", in: Limits.temperatures, unit: " °C")
         metadata = try fields.object("metadata") ?? JSON.Object()
         extra = fields.others(than: Self.names)
+        origin.bytes = message.count
+    }
+
+    /// The heartbeat if there is room for it: when `total` bytes are too many, without anything in its
+    /// metadata but the verbs.
+    package func fitting(_ total: Int, limit: Int) -> Heartbeat {
+        guard total > limit else { return self }
+        var short = self
+        short.metadata = JSON.Object()
+        let names = verbs?.prefix(Self.verbLimit).filter(Name.isValid)
+        short.metadata["verbs"] = names.map { .array($0.map(JSON.string)) }
+        short.extra = JSON.Object()
+        return short
     }
 
     package var object: JSON.Object {

@@ -1,0 +1,69 @@
+import Protocol
+
+/// What operators ask for.
+extension Immunity {
+    /// How many names an answer lists.
+    private static let listed = 20
+
+    mutating func resetBreaker(_ key: BreakerKey?, _ actor: String, _ turn: inout Turn) {
+        let actor = actor.shortened(to: Limits.identifierBytes)
+        let open = state.breakers.filter { $0.value.openUntil != nil }.keys.sorted()
+        let chosen = key.map { key in open.filter(key.covers) } ?? open
+        let outcome =
+            chosen.isEmpty
+            ? "no open breaker\(key.map { " \($0.text)" } ?? "")"
+            : "reset \(Self.list(chosen.map(\.text)))"
+        operation(
+            "breaker_reset", actor, ["breaker": .string(key?.text ?? "all")], outcome, &turn)
+        for key in chosen {
+            record(
+                .breaker(
+                    BreakerEvent(
+                        key: key, change: .reset, reason: "reset by \(actor)", until: nil)),
+                &turn)
+        }
+        turn.directives.append(.answer(outcome, granted: key == nil || !chosen.isEmpty))
+    }
+
+    /// Takes back what an incident or one action changed. An incident that is not over is left to humans
+    /// from then on, lest what was undone is done again.
+    mutating func undo(_ id: String, _ actor: String, _ turn: inout Turn) {
+        let id = id.shortened(to: Limits.identifierBytes)
+        let actor = actor.shortened(to: Limits.identifierBytes)
+        let incident = state.incident(id: id) ?? state.incident(ofAction: id)
+        let attempts = (incident?.attemptsInForce ?? []).filter {
+            incident?.id == id || $0.command.actionID == id
+        }
+        let outcome =
+            attempts.isEmpty
+            ? "nothing in force under \(id)"
+            : "undoing \(Self.list(attempts.map(\.command.actionID)))"
+        operation("undo", actor, ["id": .string(id)], outcome, &turn)
+        if let incident, !attempts.isEmpty {
+            for attempt in attempts.reversed() {
+                requestUndo(of: attempt, in: incident, reason: "asked for by \(actor)", &turn)
+            }
+            if let open = state.incidents[incident.key], open.id == incident.id {
+                escalate(open, "\(actor) has undone it: left to humans from here on", &turn)
+            }
+        }
+        turn.directives.append(.answer(outcome, granted: !attempts.isEmpty))
+    }
+
+    private mutating func operation(
+        _ verb: String, _ actor: String, _ parameters: JSON.Object, _ outcome: String,
+        _ turn: inout Turn
+    ) {
+        record(
+            .operation(
+                OperatorEvent(
+                    verb: verb, actor: actor, parameters: parameters, outcome: outcome)),
+            &turn)
+    }
+
+    private static func list(_ names: [String]) -> String {
+        let rest = names.count - listed
+        return names.prefix(listed).joined(separator: ", ")
+            + (rest > 0 ? " and \(rest) more" : "")
+    }
+}

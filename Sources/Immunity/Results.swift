@@ -1,0 +1,99 @@
+import Protocol
+
+/// What agents answer.
+extension Immunity {
+    mutating func handle(_ result: CommandResult, _ turn: inout Turn) {
+        guard let incident = state.incident(ofAction: result.actionID),
+            let attempt = incident.attempt(result.actionID),
+            attempt.command.node == result.node
+        else { return }
+        let isFinished = attempt.status != .dispatched && attempt.status != .unknown
+        switch result.status {
+        case .accepted:
+            guard attempt.status == .dispatched else { return }
+            nextSend[result.actionID] = turn.now + Self.acceptedResendInterval
+            turn.touched.append(incident.id)
+        case .done:
+            // A repeat says nothing new; the late word on what had to be taken for lost does.
+            guard !isFinished else { return }
+            finish(result, attempt, incident, timedOut: false, &turn)
+        case .refused where !isFinished:
+            finish(result, attempt, incident, timedOut: false, &turn)
+        case .refused, .undone:
+            // Refused: a renewal or an undo of what the agent does not hold, or cannot take back.
+            guard attempt.undoneAt == nil, attempt.isInForce || result.status == .undone,
+                result.outcome != .transientFailure
+            else { return }
+            finish(result, attempt, incident, timedOut: false, &turn)
+        }
+    }
+
+    /// Records an outcome and goes on from it.
+    mutating func finish(
+        _ result: CommandResult, _ attempt: Attempt, _ incident: Incident, timedOut: Bool,
+        _ turn: inout Turn
+    ) {
+        let key = incident.key
+        var event = ResultEvent(
+            result: result, incident: incident.id, timedOut: timedOut, until: nil)
+        guard event.isAboutExecution(of: attempt) else {
+            record(.result(event), &turn)
+            return publishFailedUndo(result, attempt, timedOut: timedOut, &turn)
+        }
+        let policy = policies.policy(type: key.type, severity: attempt.policySeverity)
+        if result.outcome == .succeeded, result.status == .done {
+            event.until = turn.now + (policy?.verify ?? .zero)
+            nextSend[result.actionID] = turn.now + renewalInterval(of: attempt.command)
+        } else if result.outcome == .transientFailure {
+            event.until = turn.now + (policy?.cooldown ?? .zero)
+        }
+        record(.result(event), &turn)
+        settle(BreakerKey(attempt.command, about: key), &turn)
+        publishHealing(result, attempt, incident, &turn)
+        if let over = state.undoing[incident.id] { return requestUndos(of: over, &turn) }
+        guard let open = state.incidents[key], open.id == incident.id, open.phase == .deciding,
+            open.until.map({ $0 <= turn.now }) ?? true
+        else { return }
+        decide(key, &turn)
+    }
+
+    /// How often a lease is renewed: two renewals may be lost.
+    func renewalInterval(of command: Command) -> Duration {
+        max((command.lease ?? .zero) / 3, Self.renewalFloor)
+    }
+
+    private func publishHealing(
+        _ result: CommandResult, _ attempt: Attempt, _ incident: Incident, _ turn: inout Turn
+    ) {
+        let succeeded = result.status == .done && result.outcome == .succeeded
+        var event: JSON.Object = [
+            "incident": .string(incident.id), "node": .string(result.node),
+            "action_id": .string(result.actionID),
+            "action_type": .string(attempt.command.actionType),
+            "outcome": .string(result.outcome?.rawValue ?? result.status.rawValue),
+        ]
+        event["reason"] = result.reason.map(JSON.string)
+        event["dry_run"] = attempt.command.dryRun ? true : nil
+        event["timestamp"] = .string(turn.now.description)
+        turn.directives.append(
+            .publish(type: succeeded ? "healing_executed" : "healing_failed", event))
+    }
+
+    /// Says so when what was to be taken back may still be in force.
+    private func publishFailedUndo(
+        _ result: CommandResult, _ attempt: Attempt, timedOut: Bool, _ turn: inout Turn
+    ) {
+        guard attempt.undoRequestedAt != nil, attempt.isInForce,
+            result.status == .refused || result.outcome == .permanentFailure
+                || (timedOut && attempt.command.lease == nil)
+        else { return }
+        var event: JSON.Object = [
+            "node": .string(result.node), "action_id": .string(result.actionID),
+            "action_type": .string(attempt.command.actionType),
+        ]
+        event["incident"] = attempt.command.incident.map(JSON.string)
+        event["reason"] = result.reason.map(JSON.string)
+        event["timestamp"] = .string(turn.now.description)
+        turn.directives.append(.publish(type: "undo_failed", event))
+    }
+}
