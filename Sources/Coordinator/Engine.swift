@@ -96,6 +96,11 @@ final class Engine: Sendable {
     /// What the next session may take over: soft state that no record holds.
     var nodes: Nodes { core.withLock { $0.immunity.nodes } }
 
+    /// The state as of the last record, durable or not yet.
+    var position: (state: State, sequence: UInt64, hash: String) {
+        core.withLock { ($0.immunity.state, $0.sequence, $0.hash) }
+    }
+
     private static func claim(_ queue: inout Queue) -> Bool {
         guard !queue.isDriven, !queue.isStopped else { return false }
         queue.isDriven = true

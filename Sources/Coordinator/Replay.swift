@@ -24,14 +24,15 @@ struct Replay: Sendable {
     static let batch = 1024
 
     /// Reads the audit stream to its end, checking the chain on the way: damaged state stops the healer,
-    /// it never resets a counter.
+    /// it never resets a counter. Begins behind `start`, which is a snapshot or the very beginning.
     static func run(
-        _ jetStream: JetStream, upTo last: UInt64, logger: Logger
+        _ jetStream: JetStream, from start: Replay, upTo last: UInt64, logger: Logger
     ) async throws -> Replay {
-        var replay = Replay()
-        guard last > 0 else { return replay }
-        var verifier = ChainVerifier()
-        let reader = try jetStream.readRange(Subjects.auditStream, 1...last, batch: batch)
+        var replay = start
+        guard last > start.sequence else { return replay }
+        var verifier = ChainVerifier(sequence: start.sequence, hash: start.hash)
+        let reader = try jetStream.readRange(
+            Subjects.auditStream, (start.sequence + 1)...last, batch: batch)
         for try await message in reader {
             guard let record = ChainedRecord(message) else { continue }
             if let fault = verifier.check(record).first { throw damaged(fault.description) }

@@ -12,6 +12,7 @@ import Synchronization
 final class Session: Sendable {
     let engine: Engine
     let epoch: Int64
+    private let snapshots: Snapshots
     private let outputs: Outputs
     private let publisher: OrderedPublisher
     private let deliveries: Mutex<[Delivery]>
@@ -38,10 +39,13 @@ final class Session: Sendable {
         let alertInfo = try await jetStream.ensureStream(Streams.alerts)
         let auditInfo = try await jetStream.ensureStream(Streams.audit)
         let last = auditInfo.lastSequence
-        var replay = try await Replay.run(jetStream, upTo: last, logger: context.logger)
+        let snapshots = try await Snapshots.open(jetStream, logger: context.logger)
+        let base = await snapshots.load(jetStream, upTo: last) ?? Replay()
+        var replay = try await Replay.run(
+            jetStream, from: base, upTo: last, logger: context.logger)
         try await start(
             &replay, context, isAlertStreamNew: alertInfo.lastSequence < replay.state.alertSequence)
-        return try await Session(context, replay, nodes)
+        return try await Session(context, replay, nodes, snapshots)
     }
 
     private static func start(
@@ -71,7 +75,10 @@ final class Session: Sendable {
         RecordLog.write(record, to: context.logger)
     }
 
-    private init(_ context: Context, _ replay: Replay, _ nodes: Nodes) async throws {
+    private init(
+        _ context: Context, _ replay: Replay, _ nodes: Nodes, _ snapshots: Snapshots
+    ) async throws {
+        self.snapshots = snapshots
         let (failures, finish) = AsyncStream.makeStream(of: BusError.self)
         self.failures = failures
         self.finish = finish
@@ -132,8 +139,28 @@ final class Session: Sendable {
                 try? await Task.sleep(for: Self.tickInterval)
             }
         }
-        defer { ticker.cancel() }
+        let keeper = Task { await keepSnapshots() }
+        defer {
+            ticker.cancel()
+            keeper.cancel()
+        }
         for await error in failures { throw error }
+    }
+
+    private func keepSnapshots() async {
+        var saved = UInt64(clamping: epoch)
+        var waited: Duration = .zero
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .seconds(1))
+            waited += .seconds(1)
+            let (state, sequence, hash) = engine.position
+            let new = sequence - saved
+            guard new >= Snapshots.everyRecords || (new > 0 && waited >= Snapshots.everyInterval)
+            else { continue }
+            await snapshots.save(state, sequence: sequence, hash: hash)
+            saved = sequence
+            waited = .zero
+        }
     }
 
     /// Time between two looks at what is due.
