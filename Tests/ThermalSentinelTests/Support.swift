@@ -105,6 +105,8 @@ final class DriverFiles: FileAccess {
         var busy: [String: Int] = [:]
         /// What a driver makes of a number that is written.
         var clamps: [String: @Sendable (Int64) -> Int64] = [:]
+        /// How many reads after a write still give the old value: the driver works in the background.
+        var lag = 0
         /// Called before each write.
         var beforeWrite: (@Sendable (String) -> Void)?
         /// A limit of somebody else on the same thing: what is read is the lower of both.
@@ -113,6 +115,8 @@ final class DriverFiles: FileAccess {
 
     let base: any FileAccess
     let faults: Mutex<Faults>
+    /// Old content that the next reads of a path give, and how often.
+    private let stale = Mutex<[String: (content: [UInt8], reads: Int)]>([:])
     /// All that was written, in order.
     let log = Mutex<[String]>([])
 
@@ -134,6 +138,12 @@ final class DriverFiles: FileAccess {
             throw FileFailure(.read, path, errno: code)
         }
         if isBusy(path) { throw FileFailure(.read, path, errno: EAGAIN) }
+        let old: [UInt8]? = stale.withLock { stale in
+            guard let entry = stale[path], entry.reads > 0 else { return nil }
+            stale[path] = (entry.content, entry.reads - 1)
+            return entry.content
+        }
+        if let old { return old }
         let bytes = try base.read(path, limit: limit)
         guard let ceiling = faults.withLock({ $0.ceilings[path] }),
             let value = Int64(sysfs: bytes), value > ceiling
@@ -147,6 +157,10 @@ final class DriverFiles: FileAccess {
             throw FileFailure(.write, path, errno: code)
         }
         if isBusy(path) { throw FileFailure(.write, path, errno: EBUSY) }
+        let lag = faults.withLock { $0.lag }
+        if lag > 0, let old = try? read(path, limit: 4096) {
+            stale.withLock { $0[path] = (old, lag) }
+        }
         log.withLock { $0.append(path + "=" + String(decoding: bytes, as: UTF8.self)) }
         if let clamp = faults.withLock({ $0.clamps[path] }), let value = Int64(sysfs: bytes) {
             return try base.write(path, Array("\(clamp(value))\n".utf8))

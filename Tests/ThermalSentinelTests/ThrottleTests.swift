@@ -225,9 +225,59 @@ struct ThrottledNode {
         try node.execute(plan)
         try node.tree.set(ThrottledNode.policy2 + "scaling_max_freq", "3000000\n")
         try node.tree.set(ThrottledNode.policy0 + "scaling_max_freq", "3000000\n")
+        let writes = node.files.log.withLock { $0.count }
         let result = try node.undo(plan)
         #expect(result["superseded"] == 2)
         #expect(try node.maxima == ["3000000\n", "3000000\n"])
+        #expect(node.files.log.withLock { $0.count } == writes + 2, "policy2 was not even tried")
+    }
+
+    @Test func aDriverThatAppliesALittleLaterIsWaitedFor() throws {
+        let node = try ThrottledNode()
+        let plan = try node.plan(50)
+        node.files.faults.withLock { $0.lag = 2 }
+        let result = try node.execute(plan)
+        #expect(result["knobs"]?.array?.first?.object?["effective"] == 2_000_000)
+        // The same patience tells a foreign limit from our own.
+        node.files.faults.withLock { $0.lag = 0 }
+        try node.tree.set(ThrottledNode.policy0 + "scaling_max_freq", "1000000\n")
+        node.files.faults.withLock { $0.lag = 2 }
+        #expect(try node.undo(plan)["superseded"] == 1)
+        #expect(try node.maxima == ["1000000\n", "2900000\n"])
+    }
+
+    @Test func aFIFOInPlaceOfAKnobDoesNotHang() throws {
+        let node = try ThrottledNode()
+        try node.tree.remove(ThrottledNode.policy0 + "scaling_max_freq")
+        try node.tree.fifo(ThrottledNode.policy0 + "scaling_max_freq")
+        let plan = try node.plan(50)
+        #expect(KnobRecord.all(in: plan.undo).map(\.path) == [ThrottledNode.knob2])
+        // Or later, between the plan and what follows.
+        try node.tree.remove(ThrottledNode.policy2 + "scaling_max_freq")
+        try node.tree.fifo(ThrottledNode.policy2 + "scaling_max_freq")
+        #expect(node.failure { try node.execute(plan) }?.reason.contains("not a regular") == true)
+        #expect(node.failure { try node.undo(plan) }?.reason.contains("not a regular") == true)
+    }
+
+    @Test(.enabled(if: PrivateSys.isPossible, "needs root and mounts of its own"))
+    func aMountThatReallyIsReadOnlyIsExplained() throws {
+        let directory = try TemporaryDirectory()
+        let reason = try PrivateSys.run(
+            prepare: { _ in },
+            body: {
+                try PrivateSys.mount("tmpfs", directory.path, "tmpfs", 0, nil)
+                let tree = try NodeTree(in: directory.path)
+                try tree.set(ThrottledNode.policy0 + "cpuinfo_max_freq", "4000000\n")
+                try tree.set(ThrottledNode.policy0 + "scaling_max_freq", "4000000\n")
+                try PrivateSys.mount("none", directory.path, nil, PrivateSys.remountReadOnly, nil)
+                let throttle = Throttle(files: tree.files, root: tree.root)
+                let verb = try #require(ThrottleVerb(percent: 50, throttle: throttle))
+                do {
+                    _ = try verb.plan(VerbCall(parameters: JSON.Object()))
+                    return "it was let in"
+                } catch { return "\(error)" }
+            })
+        #expect(reason.contains("Read-only file system (EROFS); mount it writable"))
     }
 
     @Test func aReadOnlyMountIsExplained() throws {
