@@ -81,7 +81,9 @@ let package = Package(
         tests("BusTests", ["Bus", "Protocol", "TestSupport"]),
         tests("SettingsTests", ["Settings", "Protocol"]),
         tests("PlatformTests", ["Platform", "TestSupport"]),
-        tests("AntibodyTests", ["Antibody", "Protocol", "Bus", "Runtime", "TestSupport"]),
+        tests(
+            "AntibodyTests",
+            ["Antibody", "Protocol", "Bus", "Settings", "Runtime", "TestSupport"]),
         tests(
             "ThermalSentinelTests",
             ["ThermalSentinel", "Antibody", "Protocol", "Platform", "Settings"]),

@@ -32,6 +32,8 @@ package struct ActionDesk: Sendable {
         case undone(Int, Result<JSON.Object, VerbFailure>)
         /// The last `commit` could not be written; what followed it was not carried out.
         case commitFailed(reason: String)
+        /// What this node allows has changed.
+        case rules(Rules)
         /// Whether the journal can be written now; `nil`: it can.
         case obstacle(String?)
         /// An alert was reported, or has cleared.
@@ -39,6 +41,21 @@ package struct ActionDesk: Sendable {
         case tick
         /// No new work from now on. Unless they are to be kept, all actions are taken back.
         case stop(keepingActions: Bool)
+    }
+
+    /// What may be executed on this node; only ever from its own file.
+    package struct Rules: Sendable, Equatable {
+        /// `nil`: everything its agents know.
+        package var allowed: Set<String>?
+        package var denied: Set<String>
+        /// Only report what would be done.
+        package var dryRun: Bool
+
+        package init(allowed: Set<String>? = nil, denied: Set<String> = [], dryRun: Bool = false) {
+            self.allowed = allowed
+            self.denied = denied
+            self.dryRun = dryRun
+        }
     }
 
     package enum Directive: Sendable, Equatable {
@@ -167,7 +184,11 @@ package struct ActionDesk: Sendable {
         case .undone(let number, let result):
             if job?.number == number { undone(result, at: now, &directives) }
         case .commitFailed(let reason): commitFailed(reason, at: now, &directives)
-        case .obstacle(let reason): gate.obstacle = reason
+        case .rules(let rules):
+            gate.allowed = rules.allowed
+            gate.denied = rules.denied
+            gate.dryRun = rules.dryRun
+        case .obstacle(let reason): setObstacle(reason)
         case .raised(let key, let severity):
             if ledger.raised[key] ?? .ok != severity {
                 record(.raised(key, severity), &directives)
@@ -180,6 +201,10 @@ package struct ActionDesk: Sendable {
         advance(at: now, &directives)
         return directives
     }
+
+    /// Takes note of why nothing can be executed now, and starts nothing: for use while directives are
+    /// being carried out.
+    package mutating func setObstacle(_ reason: String?) { gate.obstacle = reason }
 
     /// When something happens by itself, since boot; `nil`: not before the next input.
     package var nextDue: Duration? {

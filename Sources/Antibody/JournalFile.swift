@@ -208,7 +208,7 @@ package final class JournalFile: Sendable {
     }
 
     /// Creates a directory and those above it.
-    private static func makeDirectory(_ path: String) throws(Failure) {
+    static func makeDirectory(_ path: String) throws(Failure) {
         if mkdir(path, 0o750) == 0 { return try syncDirectory(of: path) }
         switch errno {
         case EEXIST: return
