@@ -158,6 +158,8 @@ package struct Live: Sendable, Equatable {
     /// Received messages; counted in debug builds only.
     package var messages: Int
 
+    package var isEmpty: Bool { connections == 0 && deliveries == 0 && messages == 0 }
+
     package static var now: Live {
         Live(
             connections: connectionCount.load(ordering: .relaxed),

@@ -126,6 +126,18 @@ final class DeliveryBox: Sendable {
         box.handler(BusMessage(adopting: message, connection))
     }
 
+    /// How long an ended subscription is kept. The reading thread of 3.4.1 looks a subscription up
+    /// and then uses it without holding on to it; freed in between, it crashes the process (seen
+    /// with AddressSanitizer; fixed in 3.6.1). After this long the thread is past that point.
+    private static let grace: Duration = .seconds(5)
+
+    private static func bury(_ subscription: UInt?) {
+        guard let subscription else { return }
+        _ = Deadlines.shared.schedule(after: grace) {
+            natsSubscription_Destroy(OpaquePointer(bitPattern: subscription))
+        }
+    }
+
     private static let complete: natsOnCompleteCB = { closure in
         guard let closure else { return }
         let box = Unmanaged<DeliveryBox>.fromOpaque(closure).takeRetainedValue()
@@ -133,8 +145,7 @@ final class DeliveryBox: Sendable {
             defer { subscription = nil }
             return subscription
         }
-        // Not before: 3.4.1 can crash on a message for a subscription that was destroyed.
-        natsSubscription_Destroy(pointer.flatMap { OpaquePointer(bitPattern: $0) })
+        DeliveryBox.bury(pointer)
         box.ended()
     }
 }

@@ -6,9 +6,20 @@ internal import Synchronization
 final class Requests: Sendable {
     typealias Answer = Result<BusMessage, BusError>
 
+    private struct Waiting {
+        var continuation: CheckedContinuation<Answer, Never>
+        /// Its timeout, in `Deadlines`.
+        var deadline: UInt64
+
+        func end(_ answer: Answer) {
+            Deadlines.shared.cancel(deadline)
+            continuation.resume(returning: answer)
+        }
+    }
+
     private struct State {
         var last: UInt64 = 0
-        var waiting: [UInt64: CheckedContinuation<Answer, Never>] = [:]
+        var waiting: [UInt64: Waiting] = [:]
         /// Cancelled before they began to wait.
         var cancelled: Set<UInt64> = []
         /// Reply subjects begin with this; there once the subscription is.
@@ -42,19 +53,19 @@ final class Requests: Sendable {
         }
         let answer: Answer = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
+                let waiting = Waiting(
+                    continuation: continuation, deadline: expire(id, after: timeout))
                 let cancelled = state.withLock { state in
                     guard !state.cancelled.contains(id) else { return true }
-                    state.waiting[id] = continuation
+                    state.waiting[id] = waiting
                     return false
                 }
-                guard !cancelled else { return continuation.resume(returning: Self.cancelled) }
+                guard !cancelled else { return waiting.end(Self.cancelled) }
                 do throws(BusError) {
                     try inbox.withSubject(id, send)
                 } catch {
                     finish(id, .failure(error))
-                    return
                 }
-                expire(id, after: timeout)
             }
         } onCancel: {
             let waits = state.withLock { state in
@@ -71,15 +82,15 @@ final class Requests: Sendable {
     private static let cancelled = Answer.failure(
         BusError(.cancelled, "request: the task was cancelled"))
 
-    private func expire(_ id: UInt64, after timeout: Duration) {
-        _ = Deadlines.shared.schedule(after: timeout) { [weak self] in
+    private func expire(_ id: UInt64, after timeout: Duration) -> UInt64 {
+        Deadlines.shared.schedule(after: timeout) { [weak self] in
             self?.finish(id, .failure(BusError(.timeout, "request: no answer within \(timeout)")))
         }
     }
 
     private func finish(_ id: UInt64, _ answer: Answer) {
-        let continuation = state.withLock { $0.waiting.removeValue(forKey: id) }
-        continuation?.resume(returning: answer)
+        let waiting = state.withLock { $0.waiting.removeValue(forKey: id) }
+        waiting?.end(answer)
     }
 
     /// The connection is closed: nothing will be answered.
@@ -88,9 +99,8 @@ final class Requests: Sendable {
             defer { state.waiting = [:] }
             return state.waiting.values.map { $0 }
         }
-        for continuation in waiting {
-            continuation.resume(
-                returning: .failure(BusError(.closed, "request: the connection was closed")))
+        for request in waiting {
+            request.end(.failure(BusError(.closed, "request: the connection was closed")))
         }
     }
 
