@@ -39,7 +39,9 @@ extension BusMessage {
         guard let reply = natsMsg_GetReply(raw), strncmp(reply, "$JS.ACK.", 8) == 0 else {
             throw BusError(.invalidArgument, "\(subject): only messages of a consumer can be acked")
         }
-        let status = natsConnection_PublishString(connection.handle, reply, word)
+        let status = connection.write {
+            natsConnection_PublishString(connection.handle, reply, word)
+        }
         guard status == NATS_OK else { throw connection.failure(status, "ack of \(subject)") }
     }
 }

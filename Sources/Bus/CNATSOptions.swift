@@ -20,14 +20,14 @@ final class CNATSOptions {
         try setCredentials(options)
         try setTLS(options)
         try setReconnection(options)
-        try set("writes", natsOptions_SetSendAsap(raw, options.writes == .immediate))
+        try set("writes", natsOptions_SetSendAsap(raw, options.writes != .buffered))
         try set("echo", natsOptions_SetNoEcho(raw, !options.echo))
         try set("pending", natsOptions_SetMaxPendingMsgs(raw, Connection.Pending.messages))
     }
 
     deinit { natsOptions_Destroy(raw) }
 
-    private func set(_ name: String, _ status: natsStatus) throws(BusError) {
+    func set(_ name: String, _ status: natsStatus) throws(BusError) {
         guard status != NATS_OK else { return }
         throw BusError(status, "connection setting '\(name)'")
     }
@@ -83,7 +83,11 @@ final class CNATSOptions {
                 raw, CInt(clamping: max(1, options.bufferWhileDisconnected))))
         try set("ping", natsOptions_SetPingInterval(raw, options.pingInterval.milliseconds))
         try set("pings", natsOptions_SetMaxPingsOut(raw, CInt(clamping: options.maxPingsOut)))
-        try set(
-            "write deadline", natsOptions_SetWriteDeadline(raw, options.writeDeadline.milliseconds))
+        // Without one cnats' sockets block, and a frozen server stops whoever publishes.
+        if options.writeDeadline > .zero {
+            try set(
+                "write deadline",
+                natsOptions_SetWriteDeadline(raw, options.writeDeadline.milliseconds))
+        }
     }
 }

@@ -105,15 +105,19 @@ private final class Dial: Sendable {
         let (reachable, info) = try probe()
         let hub = EventHub.make()
         let dialed: OpaquePointer
+        let loop: WriteLoop?
         do throws(BusError) {
             let cOptions = try CNATSOptions(options, first: reachable, addresses)
             hub.attach(to: cOptions.raw)
+            loop = options.writes == .batched ? try WriteLoop() : nil
+            if let loop { try cOptions.set("event loop", loop.attach(to: cOptions.raw)) }
             dialed = try handshake(cOptions, reachable, abandon)
         } catch {
             hub.retire()
             throw error
         }
-        let connection = Connection(handle: dialed, hub: hub, options: options, server: info)
+        let connection = Connection(
+            handle: dialed, hub: hub, loop: loop, options: options, server: info)
         if monitor.withLock({ $0.cancelled }) {
             connection.close()
             throw Self.cancelled

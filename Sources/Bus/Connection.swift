@@ -16,13 +16,19 @@ package final class Connection: Sendable {
     /// cnats' object. Sendable because cnats locks it itself; alive until `deinit`.
     nonisolated(unsafe) let handle: OpaquePointer
     let hub: EventHub
+    /// Only when writes are `.batched`.
+    let loop: WriteLoop?
     let options: Options
     private let server: Mutex<ServerInfo>
     let requests: Requests
 
-    init(handle: OpaquePointer, hub: EventHub, options: Options, server: ServerInfo) {
+    init(
+        handle: OpaquePointer, hub: EventHub, loop: WriteLoop?, options: Options,
+        server: ServerInfo
+    ) {
         self.handle = handle
         self.hub = hub
+        self.loop = loop
         self.options = options
         self.server = Mutex(server)
         let requests = Requests(prefix: options.inboxPrefix)
@@ -87,17 +93,32 @@ package final class Connection: Sendable {
         let status: natsStatus
         if headers.isEmpty {
             status = payload.withUnsafeBytes { bytes in
-                let count = CInt(clamping: bytes.count)
-                return reply == nil
-                    ? natsConnection_Publish(handle, subject, bytes.baseAddress, count)
-                    : natsConnection_PublishRequest(
-                        handle, subject, reply, bytes.baseAddress, count)
+                write {
+                    let count = CInt(clamping: bytes.count)
+                    return reply == nil
+                        ? natsConnection_Publish(handle, subject, bytes.baseAddress, count)
+                        : natsConnection_PublishRequest(
+                            handle, subject, reply, bytes.baseAddress, count)
+                }
             }
         } else {
             let message = try OutgoingMessage(subject, reply: reply, payload, headers: headers)
-            status = natsConnection_PublishMsg(handle, message.raw)
+            status = write { natsConnection_PublishMsg(handle, message.raw) }
         }
         guard status == NATS_OK else { throw failure(status, "publish to \(subject)") }
+    }
+
+    /// Runs a call that publishes, and sees to it that it is sent.
+    func write(_ publish: () -> natsStatus) -> natsStatus {
+        guard let loop else { return publish() }
+        return loop.send(handle, publish)
+    }
+
+    /// On a connection with `.batched` writes, what `body` publishes on this thread leaves in one
+    /// write when it returns. Keep it short: others' messages may wait with it.
+    package func withBatchedWrites<E: Error>(_ body: () throws(E) -> Void) throws(E) {
+        guard let loop else { return try body() }
+        try loop.batch(handle, body)
     }
 
     /// Closes the connection: what was published before is sent, subscriptions end.

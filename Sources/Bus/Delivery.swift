@@ -46,6 +46,8 @@ final class DeliveryBox: Sendable {
     private let ended: @Sendable () -> Void
     /// cnats' object until the subscription has ended. The pointer is only used under the lock.
     private let subscription = Mutex<UInt?>(nil)
+    /// Calls of the handler since the last flush; only with `.batched` writes, on its one thread.
+    private let collected = Atomic<Int>(0)
 
     init(
         _ connection: Connection, handler: @escaping @Sendable (BusMessage) -> Void,
@@ -115,7 +117,10 @@ final class DeliveryBox: Sendable {
         }
     }
 
-    private static let deliver: natsMsgHandler = { _, _, message, closure in
+    /// So many messages may be handled before what their handler published is sent.
+    private static let collectLimit = 64
+
+    private static let deliver: natsMsgHandler = { _, subscription, message, closure in
         guard let closure else { return natsMsg_Destroy(message) }
         let box = Unmanaged<DeliveryBox>.fromOpaque(closure).takeUnretainedValue()
         guard let message else {
@@ -123,7 +128,21 @@ final class DeliveryBox: Sendable {
             return
         }
         guard let connection = box.connection else { return natsMsg_Destroy(message) }
-        box.handler(BusMessage(adopting: message, connection))
+        guard let loop = connection.loop else {
+            return box.handler(BusMessage(adopting: message, connection))
+        }
+        loop.collect { box.handler(BusMessage(adopting: message, connection)) }
+        // While more messages wait, the next call is certain, and so is its flush.
+        var waiting: UInt64 = 0
+        let collected = box.collected.load(ordering: .relaxed)
+        if collected < DeliveryBox.collectLimit,
+            natsSubscription_QueuedMsgs(subscription, &waiting) == NATS_OK, waiting > 0
+        {
+            box.collected.store(collected + 1, ordering: .relaxed)
+        } else {
+            box.collected.store(0, ordering: .relaxed)
+            loop.flush(connection.handle)
+        }
     }
 
     /// How long an ended subscription is kept. The reading thread of 3.4.1 looks a subscription up
@@ -146,6 +165,8 @@ final class DeliveryBox: Sendable {
             return subscription
         }
         DeliveryBox.bury(pointer)
+        // The calls that were certain did not come.
+        if let connection = box.connection { connection.loop?.flush(connection.handle) }
         box.ended()
     }
 }

@@ -6,8 +6,12 @@ extension Connection {
             /// At once, one write per message: for control traffic. cnats' flusher thread would
             /// hold a message back for up to 1 ms.
             case immediate
-            /// Collected for up to 1 ms: for bulk.
+            /// Collected for up to 1 ms: for bulk that nobody waits for.
             case buffered
+            /// At once, but several messages in one write where they come together: inside
+            /// `withBatchedWrites`, and in a handler for which more messages wait already.
+            /// For services that are busy at times.
+            case batched
         }
 
         /// `nats://` or `tls://`, `[user:password@]host[:port]`. Tried in random order.

@@ -66,18 +66,18 @@ struct ConnectTests {
         #expect(error?.message.contains("frozen or not NATS") == true)
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func credentials(binary: String) async throws {
+    @Test(arguments: Setup.all)
+    func credentials(setup: Setup) async throws {
         let server = try await NATSServer.start(
-            binary: binary, config: "authorization { user: u, password: p }")
+            binary: setup.binary, config: "authorization { user: u, password: p }")
         for (user, password) in [(nil, nil), ("u", "wrong"), ("x", "p")] as [(String?, String?)] {
-            var options = Connection.Options(urls: [server.url])
+            var options = setup.options(server)
             options.user = user
             options.password = password
             options.retryOnFailedConnect = true
             #expect(await failure(options)?.code == .authorization)
         }
-        var options = Connection.Options(urls: [server.url])
+        var options = setup.options(server)
         options.user = "u"
         options.password = "p"
         #expect(await failure(options) == nil)
@@ -87,9 +87,9 @@ struct ConnectTests {
         connection.close()
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func severalURLsOfWhichOneAnswers(binary: String) async throws {
-        let server = try await NATSServer.start(binary: binary)
+    @Test(arguments: Setup.all)
+    func severalURLsOfWhichOneAnswers(setup: Setup) async throws {
+        let server = try await NATSServer.start(binary: setup.binary)
         let dead = try NATSServer.freePort()
         let peer = try FakePeer(greeting: "HTTP/1.1 400 Bad Request\r\n\r\n")
         for _ in 0..<5 {
@@ -103,10 +103,10 @@ struct ConnectTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func serverThatStartsLater(binary: String) async throws {
-        let server = try NATSServer.prepare(binary: binary)
-        var options = Connection.Options(urls: [server.url])
+    @Test(arguments: Setup.all)
+    func serverThatStartsLater(setup: Setup) async throws {
+        let server = try NATSServer.prepare(binary: setup.binary)
+        var options = setup.options(server)
         options.retryOnFailedConnect = true
         options.reconnectWait = .milliseconds(10)
         options.reconnectJitter = .milliseconds(5)

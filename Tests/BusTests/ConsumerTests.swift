@@ -19,9 +19,9 @@ struct ConsumerTests {
         return js
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func pushConsumerDeliversAgainWhatWasNotAcked(binary: String) async throws {
-        try await withServer(binary) { server, connection in
+    @Test(arguments: Setup.all)
+    func pushConsumerDeliversAgainWhatWasNotAcked(setup: Setup) async throws {
+        try await withServer(setup) { server, connection in
             let js = try await fill(10, connection)
             var config = ConsumerConfig.push(stream: "S", durable: "D")
             config.ackWait = .milliseconds(300)
@@ -39,7 +39,7 @@ struct ConsumerTests {
             delivery.cancel()
             connection.close()
 
-            let other = try await Connection.connect(.init(urls: [server.url]))
+            let other = try await Connection.connect(setup.options(server))
             defer { other.close() }
             let again = Collector<BusMessage.Metadata>()
             let second = try await other.jetStream.pushConsumer("S", config) { message in
@@ -58,9 +58,9 @@ struct ConsumerTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func pushConsumerSurvivesAKilledServer(binary: String) async throws {
-        try await withServer(binary) { server, connection in
+    @Test(arguments: Setup.all)
+    func pushConsumerSurvivesAKilledServer(setup: Setup) async throws {
+        try await withServer(setup) { server, connection in
             let js = try await fill(10, connection)
             var config = ConsumerConfig.push(stream: "S", durable: "D")
             config.ackWait = .seconds(1)
@@ -78,9 +78,9 @@ struct ConsumerTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func answers(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func answers(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let js = try await fill(4, connection)
             let config = ConsumerConfig.push(stream: "S", durable: "D")
             let messages = try await js.subscribe("S", config, capacity: 4)
@@ -105,9 +105,9 @@ struct ConsumerTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func consumersAreCheckedAndChanged(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func consumersAreCheckedAndChanged(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let js = try await fill(1, connection)
             var config = ConsumerConfig.push(stream: "S", durable: "D")
             config.start = .new
@@ -130,9 +130,9 @@ struct ConsumerTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func readRange(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func readRange(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let js = try await fill(20_000, connection)
             var expected = 99
             for try await message in try js.readRange("S", 100...19_900) {
@@ -155,9 +155,9 @@ struct ConsumerTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func readRangeAcrossAKilledServer(binary: String) async throws {
-        try await withServer(binary) { server, connection in
+    @Test(arguments: Setup.all)
+    func readRangeAcrossAKilledServer(setup: Setup) async throws {
+        try await withServer(setup) { server, connection in
             let js = try await fill(5000, connection)
             var sequences: [UInt64] = []
             for try await message in try js.readRange("S", 1...5000, batch: 100) {
@@ -171,9 +171,9 @@ struct ConsumerTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func readRangeIsCancelled(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func readRangeIsCancelled(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let js = try await fill(5, connection)
             let read = Collector<UInt64>()
             let task = Task {

@@ -6,9 +6,9 @@ import Testing
 
 @Suite(.timeLimit(.minutes(2)))
 struct JetStreamTests {
-    @Test(arguments: NATSServer.binaries)
-    func streamsAreCheckedAsTheServerHasThem(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func streamsAreCheckedAsTheServerHasThem(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let js = connection.jetStream
             var config = StreamConfig(name: "S", subjects: ["s.*", "t.>"])
             config.maxAge = .seconds(3600)
@@ -44,9 +44,9 @@ struct JetStreamTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func featuresTheServerDoesNotKnow(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func featuresTheServerDoesNotKnow(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             var config = StreamConfig(name: "S", subjects: ["s"])
             config.allowMessageTTL = true
             let error = await busError { _ = try await connection.jetStream.ensureStream(config) }
@@ -59,9 +59,9 @@ struct JetStreamTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func deniedDeletionAndPurge(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func deniedDeletionAndPurge(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let js = connection.jetStream
             var config = StreamConfig(name: "S", subjects: ["s"])
             config.denyDelete = true
@@ -77,17 +77,17 @@ struct JetStreamTests {
     }
 
     @Test func withoutJetStream() async throws {
-        let binary = try #require(NATSServer.binaries.first)
-        let server = try await NATSServer.start(binary: binary, jetStream: false)
-        let connection = try await Connection.connect(.init(urls: [server.url]))
+        let setup = try #require(Setup.all.first)
+        let server = try await NATSServer.start(binary: setup.binary, jetStream: false)
+        let connection = try await Connection.connect(setup.options(server))
         defer { connection.close() }
         let error = await busError { _ = try await connection.jetStream.streamInfo("S") }
         #expect(error?.jetStreamCode == JetStreamCode.notEnabled)
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func publishOne(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func publishOne(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let js = connection.jetStream
             let nowhere = await busError { _ = try await js.publish("s", [1]) }
             #expect(nowhere?.code == .noResponders)

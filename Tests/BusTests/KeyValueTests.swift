@@ -4,9 +4,9 @@ import Testing
 
 @Suite(.timeLimit(.minutes(2)))
 struct KeyValueTests {
-    @Test(arguments: NATSServer.binaries)
-    func writeReadDelete(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func writeReadDelete(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let js = connection.jetStream
             let bucket = try await js.ensureBucket(.init(bucket: "B"))
             #expect(try await js.ensureBucket(.init(bucket: "B")).bucket == "B")
@@ -30,9 +30,9 @@ struct KeyValueTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func compareAndSet(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func compareAndSet(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let bucket = try await connection.jetStream.ensureBucket(.init(bucket: "B"))
             let first = try await bucket.create("k", [1])
             let taken = await busError { _ = try await bucket.create("k", [2]) }
@@ -50,9 +50,9 @@ struct KeyValueTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func onlyOneOfManyCreates(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func onlyOneOfManyCreates(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let bucket = try await connection.jetStream.ensureBucket(.init(bucket: "B"))
             let winners = await withTaskGroup(of: Bool.self) { group in
                 for n in 0..<20 as Range<UInt8> {
@@ -66,9 +66,9 @@ struct KeyValueTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func watch(binary: String) async throws {
-        try await withServer(binary) { server, connection in
+    @Test(arguments: Setup.all)
+    func watch(setup: Setup) async throws {
+        try await withServer(setup) { server, connection in
             let bucket = try await connection.jetStream.ensureBucket(.init(bucket: "B"))
             _ = try await bucket.put("a.1", [1])
             _ = try await bucket.put("b.1", [0])
@@ -94,9 +94,9 @@ struct KeyValueTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func watchOnlyWhatIsNew(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func watchOnlyWhatIsNew(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let bucket = try await connection.jetStream.ensureBucket(.init(bucket: "B"))
             _ = try await bucket.put("a", [1])
             let seen = Collector<KeyValue.Entry>()
@@ -115,9 +115,9 @@ struct KeyValueTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func timeToLive(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func timeToLive(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             var config = KeyValue.Config(bucket: "B")
             config.ttl = .seconds(1)
             config.expiryMarkerTTL = .seconds(1)
@@ -139,9 +139,9 @@ struct KeyValueTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func otherBuckets(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func otherBuckets(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let js = connection.jetStream
             let missing = await busError { _ = try await js.bucket("B") }
             #expect(missing?.jetStreamCode == JetStreamCode.streamNotFound)

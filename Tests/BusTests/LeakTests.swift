@@ -10,7 +10,11 @@ struct LeakTests {
     func everythingIsLetGo(binary: String) async {
         await #expect(processExitsWith: .success) { [binary] in
             let server = try await NATSServer.start(binary: binary)
-            for round in 0..<40 { try await useAndDrop(server, close: round.isMultiple(of: 2)) }
+            for round in 0..<40 {
+                var options = Connection.Options(urls: [server.url])
+                options.writes = round % 3 == 0 ? .immediate : .batched
+                try await useAndDrop(options, close: round.isMultiple(of: 2))
+            }
             let gone = await eventually { Live.now.isEmpty }
             guard gone else { fatalError("left behind: \(Live.now)") }
         }
@@ -41,8 +45,8 @@ struct LeakTests {
 }
 
 /// Everything a connection can hold, ended in both ways: closed, or simply dropped.
-private func useAndDrop(_ server: NATSServer, close: Bool) async throws {
-    let connection = try await Connection.connect(.init(urls: [server.url]))
+private func useAndDrop(_ options: Connection.Options, close: Bool) async throws {
+    let connection = try await Connection.connect(options)
     let messages = try connection.subscribe("a", capacity: 2, overflow: .dropOldest)
     let echo = try connection.subscribe("echo") { try? $0.respond($0.payload) }
     let events = connection.events()

@@ -5,9 +5,9 @@ import Testing
 
 @Suite(.timeLimit(.minutes(2)))
 struct OrderedPublisherTests {
-    @Test(arguments: NATSServer.binaries)
-    func outcomesComeInOrder(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func outcomesComeInOrder(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let js = connection.jetStream
             _ = try await js.ensureStream(.init(name: "S", subjects: ["s.*"]))
             let outcomes = Collector<PubAckResult>()
@@ -35,9 +35,9 @@ struct OrderedPublisherTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func fenceStopsAStaleWriter(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func fenceStopsAStaleWriter(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let js = connection.jetStream
             _ = try await js.ensureStream(.init(name: "S", subjects: ["s"]))
             let outcomes = Collector<PubAckResult>()
@@ -80,9 +80,9 @@ struct OrderedPublisherTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func repetitionsAreDuplicates(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func repetitionsAreDuplicates(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let js = connection.jetStream
             _ = try await js.ensureStream(.init(name: "S", subjects: ["s"]))
             let outcomes = Collector<PubAckResult>()
@@ -96,9 +96,9 @@ struct OrderedPublisherTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func whatIsNotAckedFails(binary: String) async throws {
-        try await withServer(binary) { server, connection in
+    @Test(arguments: Setup.all)
+    func whatIsNotAckedFails(setup: Setup) async throws {
+        try await withServer(setup) { server, connection in
             let js = connection.jetStream
             _ = try await js.ensureStream(.init(name: "S", subjects: ["s"]))
             let outcomes = Collector<PubAckResult>()
@@ -125,9 +125,9 @@ struct OrderedPublisherTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func whatIsRefusedHereHasNoOutcome(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func whatIsRefusedHereHasNoOutcome(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let js = connection.jetStream
             _ = try await js.ensureStream(.init(name: "S", subjects: ["s"]))
             let outcomes = Collector<PubAckResult>()

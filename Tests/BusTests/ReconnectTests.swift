@@ -5,9 +5,9 @@ import Testing
 
 @Suite(.timeLimit(.minutes(2)))
 struct ReconnectTests {
-    @Test(arguments: NATSServer.binaries)
-    func killedServerComesBack(binary: String) async throws {
-        try await withServer(binary) { server, connection in
+    @Test(arguments: Setup.all)
+    func killedServerComesBack(setup: Setup) async throws {
+        try await withServer(setup) { server, connection in
             var events = connection.events().makeAsyncIterator()
             #expect(await events.next() == .connected(url: server.url))
             let heard = Collector<String>()
@@ -32,9 +32,9 @@ struct ReconnectTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func nothingAckedIsLost(binary: String) async throws {
-        try await withServer(binary) { server, connection in
+    @Test(arguments: Setup.all)
+    func nothingAckedIsLost(setup: Setup) async throws {
+        try await withServer(setup) { server, connection in
             let js = connection.jetStream
             _ = try await js.ensureStream(.init(name: "S", subjects: ["s"]))
             let outcomes = Collector<PubAckResult>()
@@ -74,10 +74,10 @@ struct ReconnectTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func fullBufferWhileDisconnected(binary: String) async throws {
-        let server = try await NATSServer.start(binary: binary)
-        var options = Connection.Options(urls: [server.url])
+    @Test(arguments: Setup.all)
+    func fullBufferWhileDisconnected(setup: Setup) async throws {
+        let server = try await NATSServer.start(binary: setup.binary)
+        var options = setup.options(server)
         options.bufferWhileDisconnected = 1
         let connection = try await Connection.connect(options)
         server.kill()
@@ -89,10 +89,10 @@ struct ReconnectTests {
         #expect(await busError { _ = try connection.subscribe("a") { _ in } }?.code == .closed)
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func closingIsReported(binary: String) async throws {
-        let server = try await NATSServer.start(binary: binary)
-        let connection = try await Connection.connect(.init(urls: [server.url]))
+    @Test(arguments: Setup.all)
+    func closingIsReported(setup: Setup) async throws {
+        let server = try await NATSServer.start(binary: setup.binary)
+        let connection = try await Connection.connect(setup.options(server))
         let early = connection.events()
         let messages = try connection.subscribe("a", capacity: 1, overflow: .block)
         connection.close()
@@ -109,11 +109,11 @@ struct ReconnectTests {
     }
 
     /// What an expired credential looks like: the server no longer takes the user.
-    @Test(arguments: NATSServer.binaries)
-    func refusedCredentialsCloseForGood(binary: String) async throws {
+    @Test(arguments: Setup.all)
+    func refusedCredentialsCloseForGood(setup: Setup) async throws {
         let server = try await NATSServer.start(
-            binary: binary, config: "authorization { user: u, password: old }")
-        var options = Connection.Options(urls: [server.url])
+            binary: setup.binary, config: "authorization { user: u, password: old }")
+        var options = setup.options(server)
         options.user = "u"
         options.password = "old"
         options.reconnectWait = .milliseconds(10)
@@ -130,15 +130,15 @@ struct ReconnectTests {
         #expect(reason.lowercased().contains("authorization"))
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func permissionsAreReported(binary: String) async throws {
+    @Test(arguments: Setup.all)
+    func permissionsAreReported(setup: Setup) async throws {
         let server = try await NATSServer.start(
-            binary: binary,
+            binary: setup.binary,
             config: """
                 authorization { users: [ { user: u, password: p,
                   permissions: { publish: ["ok.>"], subscribe: [">"] } } ] }
                 """)
-        var options = Connection.Options(urls: [server.url])
+        var options = setup.options(server)
         options.user = "u"
         options.password = "p"
         let connection = try await Connection.connect(options)
@@ -154,11 +154,12 @@ struct ReconnectTests {
         #expect(connection.isConnected)
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func lameDuckIsReported(binary: String) async throws {
+    @Test(arguments: Setup.all)
+    func lameDuckIsReported(setup: Setup) async throws {
         let server = try await NATSServer.start(
-            binary: binary, config: "lame_duck_grace_period: \"1s\"\nlame_duck_duration: \"30s\"")
-        let connection = try await Connection.connect(.init(urls: [server.url]))
+            binary: setup.binary,
+            config: "lame_duck_grace_period: \"1s\"\nlame_duck_duration: \"30s\"")
+        let connection = try await Connection.connect(setup.options(server))
         defer { connection.close() }
         var events = connection.events().makeAsyncIterator()
         _ = await events.next()
@@ -166,10 +167,10 @@ struct ReconnectTests {
         #expect(await events.next() == .lameDuck)
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func frozenServer(binary: String) async throws {
-        let server = try await NATSServer.start(binary: binary)
-        var options = Connection.Options(urls: [server.url])
+    @Test(arguments: Setup.all)
+    func frozenServer(setup: Setup) async throws {
+        let server = try await NATSServer.start(binary: setup.binary)
+        var options = setup.options(server)
         options.pingInterval = .milliseconds(50)
         options.maxPingsOut = 2
         options.writeDeadline = .milliseconds(200)

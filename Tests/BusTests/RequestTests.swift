@@ -4,9 +4,9 @@ import Testing
 
 @Suite(.timeLimit(.minutes(2)))
 struct RequestTests {
-    @Test(arguments: NATSServer.binaries)
-    func manyAtOnce(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func manyAtOnce(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let echo = try connection.subscribe("echo") { message in
                 try? message.respond(message.payload, headers: [("Kind", "echo")])
             }
@@ -25,9 +25,9 @@ struct RequestTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func nobodyAnswers(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func nobodyAnswers(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let silent = try connection.subscribe("silent") { _ in }
             let late = await busError {
                 _ = try await connection.request("silent", [], timeout: .milliseconds(30))
@@ -42,9 +42,9 @@ struct RequestTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func cancelled(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func cancelled(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let asked = Collector<Int>()
             let silent = try connection.subscribe("silent") { asked.add($0.count) }
             let waiting = Task {
@@ -68,9 +68,9 @@ struct RequestTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func closingEndsWhatWaits(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func closingEndsWhatWaits(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let asked = Collector<Int>()
             let silent = try connection.subscribe("silent") { asked.add($0.count) }
             let waiting = Task {

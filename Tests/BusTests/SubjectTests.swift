@@ -38,9 +38,9 @@ import Testing
         #expect(error?.message.contains("'a\\u{d}\\u{a}b'") == true)
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func lineBreaksInjectNoCommand(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func lineBreaksInjectNoCommand(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let admin = Collector<String>()
             let delivery = try connection.subscribe("admin.>") { admin.add($0.subject) }
             let injection = "x 0\r\n\r\nPUB admin.cmd 2\r\nhi\r\nPUB y"

@@ -15,9 +15,9 @@ struct SubscriptionTests {
         try await connection.flush(timeout: .seconds(10))
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func blockLosesNothing(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func blockLosesNothing(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let messages = try connection.subscribe("a", capacity: 4, overflow: .block)
             try await send(2000, to: "a", connection)
             var received: [Int?] = []
@@ -32,8 +32,8 @@ struct SubscriptionTests {
 
     @Test(arguments: [Overflow.dropNewest, .dropOldest])
     func dropsAreCounted(overflow: Overflow) async throws {
-        let binary = try #require(NATSServer.binaries.first)
-        try await withServer(binary) { _, connection in
+        let setup = try #require(Setup.all.first)
+        try await withServer(setup) { _, connection in
             let messages = try connection.subscribe("a", capacity: 4, overflow: overflow)
             let witness = Collector<Int>()
             let delivery = try connection.subscribe("a") { witness.add($0.count) }
@@ -46,9 +46,9 @@ struct SubscriptionTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func cancelledWhileWaiting(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func cancelledWhileWaiting(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let messages = try connection.subscribe("a", capacity: 4, overflow: .block)
             let began = Collector<Int>()
             let task = Task {
@@ -64,9 +64,9 @@ struct SubscriptionTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func alreadyCancelledTask(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func alreadyCancelledTask(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let messages = try connection.subscribe("a", capacity: 4, overflow: .block)
             let task = Task {
                 while !Task.isCancelled { await Task.yield() }
@@ -77,9 +77,9 @@ struct SubscriptionTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func cancellingFreesABlockedDelivery(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func cancellingFreesABlockedDelivery(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let messages = try connection.subscribe("a", capacity: 1, overflow: .block)
             try await send(10, to: "a", connection)
             messages.cancel()
@@ -90,9 +90,9 @@ struct SubscriptionTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func droppingUnsubscribes(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func droppingUnsubscribes(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             do {
                 let messages = try connection.subscribe("a", capacity: 1, overflow: .block)
                 try connection.publish("a", [1])
@@ -105,9 +105,9 @@ struct SubscriptionTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func queueMembersShare(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func queueMembersShare(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let first = Collector<Int>()
             let second = Collector<Int>()
             let one = try connection.subscribe("a", queue: "q") { first.add($0.count) }
@@ -120,9 +120,9 @@ struct SubscriptionTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func cancellingFromTheHandler(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func cancellingFromTheHandler(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let received = Collector<Int>()
             let slot = Collector<Delivery>()
             let delivery = try connection.subscribe("a") { message in
@@ -139,9 +139,9 @@ struct SubscriptionTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func drainFinishesWhatHasArrived(binary: String) async throws {
-        try await withServer(binary) { server, connection in
+    @Test(arguments: Setup.all)
+    func drainFinishesWhatHasArrived(setup: Setup) async throws {
+        try await withServer(setup) { server, connection in
             let received = Collector<Int>()
             let delivery = try connection.subscribe("a") { message in
                 usleep(200)
@@ -155,9 +155,9 @@ struct SubscriptionTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func headers(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func headers(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let messages = try connection.subscribe("a", capacity: 4, overflow: .block)
             try connection.publish(
                 "a", [1], headers: [("One", "1"), ("Two", "a: b"), ("Two", "ü")])
@@ -177,9 +177,9 @@ struct SubscriptionTests {
         }
     }
 
-    @Test(arguments: NATSServer.binaries)
-    func payloadsOfAllSizes(binary: String) async throws {
-        try await withServer(binary) { _, connection in
+    @Test(arguments: Setup.all)
+    func payloadsOfAllSizes(setup: Setup) async throws {
+        try await withServer(setup) { _, connection in
             let messages = try connection.subscribe("a", capacity: 4, overflow: .block)
             for size in [0, 1, 65_536, connection.maxPayload] {
                 try connection.publish("a", [UInt8](repeating: 7, count: size))

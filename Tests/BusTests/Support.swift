@@ -3,18 +3,36 @@ import Foundation
 import Glibc
 import Synchronization
 import TestSupport
+import Testing
+
+/// What a test that talks to a server is repeated for.
+struct Setup: Sendable, CustomTestStringConvertible {
+    var binary: String
+    var writes: Connection.Options.Writes
+
+    /// Every server there is, with both kinds of writes that answer at once.
+    static let all = NATSServer.binaries.flatMap { binary in
+        [Setup(binary: binary, writes: .immediate), Setup(binary: binary, writes: .batched)]
+    }
+
+    var testDescription: String { "\(binary), \(writes)" }
+
+    /// For connections that come back soon.
+    func options(_ server: NATSServer) -> Connection.Options {
+        var options = Connection.Options(urls: [server.url])
+        options.writes = writes
+        options.reconnectWait = .milliseconds(20)
+        options.reconnectJitter = .milliseconds(5)
+        return options
+    }
+}
 
 /// Runs a test against a fresh server and one connection to it.
 func withServer(
-    _ binary: String, config: String = "", writes: Connection.Options.Writes = .immediate,
-    _ body: (NATSServer, Connection) async throws -> Void
+    _ setup: Setup, config: String = "", _ body: (NATSServer, Connection) async throws -> Void
 ) async throws {
-    let server = try await NATSServer.start(binary: binary, config: config)
-    var options = Connection.Options(urls: [server.url])
-    options.writes = writes
-    options.reconnectWait = .milliseconds(20)
-    options.reconnectJitter = .milliseconds(5)
-    let connection = try await Connection.connect(options)
+    let server = try await NATSServer.start(binary: setup.binary, config: config)
+    let connection = try await Connection.connect(setup.options(server))
     defer { connection.close() }
     try await body(server, connection)
 }
