@@ -27,6 +27,8 @@ enum PrivateSys {
                 try enter()
                 // The upper directory of an overlay cannot lie on another overlay, as containers' do.
                 try mount("tmpfs", directory.path, "tmpfs", 0, "size=64m")
+                // The mounts end with the thread, but a moment too late for removing the directory.
+                defer { unmount(directory.path) }
                 try prepare(directory.path)
                 for name in ["class", "devices"] {
                     let (upper, work) = (
@@ -61,6 +63,13 @@ enum PrivateSys {
 
     /// `MS_REMOUNT | MS_RDONLY`.
     static let remountReadOnly: UInt = 32 | 1
+
+    static func unmount(_ target: String) {
+        typealias Unmount = @convention(c) (UnsafePointer<CChar>?, Int32) -> Int32
+        guard let symbol = dlsym(nil, "umount2") else { return }
+        let detach: Int32 = 2
+        _ = unsafeBitCast(symbol, to: Unmount.self)(target, detach)
+    }
 
     static func mount(
         _ source: String, _ target: String, _ type: String?, _ flags: UInt, _ options: String?

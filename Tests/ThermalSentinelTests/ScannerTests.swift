@@ -74,7 +74,7 @@ import ThermalSentinel
         // Read again, which hangs again; so it was taken back.
         _ = await readings(scanner, 15)
         #expect(files.waitingCount == 1)
-        files.letGo()
+        try await files.open { scanner.hungCount == 0 }
     }
 
     @Test func whenTooManyHangTheRestIsUnknownAndNothingWaits() async throws {
@@ -89,7 +89,7 @@ import ThermalSentinel
         #expect(readings.values.allSatisfy { $0 == .unknown(reason: "read hangs") })
         #expect(readings.count == 9)
         #expect(files.waitingCount == 4)
-        files.letGo()
+        try await files.open { scanner.hungCount == 0 }
     }
 
     @Test func aNewChipIsFoundWhenAnotherIsUnplugged() async throws {

@@ -12,11 +12,22 @@ final class TemporaryDirectory: Sendable {
     let path: String
     private let isOwn: Bool
 
+    /// Directories in use. A worker's thread may hold the last reference when the process ends.
+    private static let remaining: Mutex<Set<String>> = {
+        atexit { TemporaryDirectory.removeRemaining() }
+        return Mutex([])
+    }()
+
+    private static func removeRemaining() {
+        for path in remaining.withLock({ $0 }) { try? FileManager.default.removeItem(atPath: path) }
+    }
+
     init() throws {
         isOwn = true
         path = FileManager.default.temporaryDirectory.path + "/skos-thermal-\(UUID().uuidString)"
         try FileManager.default.createDirectory(
             atPath: path, withIntermediateDirectories: true)
+        _ = Self.remaining.withLock { $0.insert(path) }
     }
 
     /// A directory that somebody else removes.
@@ -25,7 +36,11 @@ final class TemporaryDirectory: Sendable {
         isOwn = false
     }
 
-    deinit { if isOwn { try? FileManager.default.removeItem(atPath: path) } }
+    deinit {
+        guard isOwn else { return }
+        try? FileManager.default.removeItem(atPath: path)
+        _ = Self.remaining.withLock { $0.remove(path) }
+    }
 }
 
 /// A node's tree on disk, below a host root of its own.
@@ -188,6 +203,7 @@ final class HangingFiles: FileAccess {
     let paths: Set<String>
     private let gate = DispatchSemaphore(value: 0)
     private let waiting = Atomic(0)
+    private let isOpen = Atomic(false)
 
     init(_ base: any FileAccess, hangingAt paths: Set<String>) {
         self.base = base
@@ -196,10 +212,20 @@ final class HangingFiles: FileAccess {
 
     var waitingCount: Int { waiting.load(ordering: .sequentiallyConsistent) }
 
+    /// Lets those go that wait now; the next ones hang again.
     func letGo() { for _ in 0..<waitingCount { gate.signal() } }
 
+    /// Lets all go for ever, and waits until they are gone.
+    func open(_ isDone: () -> Bool) async throws {
+        isOpen.store(true, ordering: .sequentiallyConsistent)
+        while !isDone() || waitingCount > 0 {
+            gate.signal()
+            try await Task.sleep(for: .milliseconds(1))
+        }
+    }
+
     func read(_ path: String, limit: Int) throws(FileFailure) -> [UInt8] {
-        if paths.contains(path) {
+        if paths.contains(path), !isOpen.load(ordering: .sequentiallyConsistent) {
             waiting.add(1, ordering: .sequentiallyConsistent)
             gate.wait()
             waiting.subtract(1, ordering: .sequentiallyConsistent)

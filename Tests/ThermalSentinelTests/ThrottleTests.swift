@@ -266,6 +266,7 @@ struct ThrottledNode {
             prepare: { _ in },
             body: {
                 try PrivateSys.mount("tmpfs", directory.path, "tmpfs", 0, nil)
+                defer { PrivateSys.unmount(directory.path) }
                 let tree = try NodeTree(in: directory.path)
                 try tree.set(ThrottledNode.policy0 + "cpuinfo_max_freq", "4000000\n")
                 try tree.set(ThrottledNode.policy0 + "scaling_max_freq", "4000000\n")
