@@ -10,7 +10,7 @@ import Synchronization
 package final class CoordinatorService: Service {
     package let name = "coordinator"
     private let configuration: Mutex<LoadedConfig>
-    private let changes: AsyncStream<ConfigChange>?
+    private let changes: AsyncStream<ConfigWatcher.Change>?
     private let logger = Logger("coordinator")
     private let metrics: Metrics
     private let meters: CoordinatorMeters
@@ -25,7 +25,7 @@ package final class CoordinatorService: Service {
 
     /// `changes` are edits of the configuration; `nil` when there is no file to edit.
     package init(
-        _ configuration: LoadedConfig, changes: AsyncStream<ConfigChange>?,
+        _ configuration: LoadedConfig, changes: AsyncStream<ConfigWatcher.Change>?,
         metrics: Metrics = Metrics(), clock: SteadyClock = SteadyClock()
     ) {
         self.configuration = Mutex(configuration)
@@ -45,7 +45,7 @@ package final class CoordinatorService: Service {
 
     package func run() async throws {
         let config = configuration.withLock { $0.config }
-        let control = try await connect(config, "coordinator", .immediate)
+        let control = try await connect(config, "coordinator", .batched)
         let bulk = try await connect(config, "coordinator-bulk", .buffered)
         defer {
             control.close()

@@ -51,15 +51,11 @@ final class Engine: Sendable {
     private let core: Mutex<EngineCore>
     /// Called once, from the driver, when the records can no longer be made durable.
     private let failed: @Sendable (BusError) -> Void
-    private let logged: @Sendable ([Record]) -> Void
+    private let outputs: Outputs
 
-    /// `logged` is given the records whose log lines are to be written.
-    init(
-        core: EngineCore, logged: @escaping @Sendable ([Record]) -> Void,
-        failed: @escaping @Sendable (BusError) -> Void
-    ) {
+    init(core: EngineCore, failed: @escaping @Sendable (BusError) -> Void) {
+        outputs = core.outputs
         self.core = Mutex(core)
-        self.logged = logged
         self.failed = failed
     }
 
@@ -101,6 +97,9 @@ final class Engine: Sendable {
         core.withLock { ($0.immunity.state, $0.sequence, $0.hash) }
     }
 
+    /// The last record, durable or not yet.
+    var sequence: UInt64 { core.withLock { $0.sequence } }
+
     private static func claim(_ queue: inout Queue) -> Bool {
         guard !queue.isDriven, !queue.isStopped else { return false }
         queue.isDriven = true
@@ -119,17 +118,10 @@ final class Engine: Sendable {
                 // Log lines cost more than decisions, so they wait until nothing else does, and are
                 // written while somebody else may drive already.
                 let records = core.withLock { $0.takeUnlogged() }
-                if !records.isEmpty { logged(records) }
+                if !records.isEmpty { outputs.log(records) }
                 return
             }
-            let outcome = core.withLock { core -> Result<Int, BusError> in
-                do throws(BusError) {
-                    for ack in batch.acks { try core.take(ack) }
-                    for item in batch.items { try core.take(item) }
-                    for heartbeat in batch.heartbeats { try core.take(heartbeat) }
-                    return .success(core.outstanding)
-                } catch { return .failure(error) }
-            }
+            let outcome = work(off: batch)
             switch outcome {
             case .success(let outstanding): queue.withLock { $0.outstanding = outstanding }
             case .failure(let error):
@@ -137,6 +129,22 @@ final class Engine: Sendable {
                 failed(error)
             }
         }
+    }
+
+    /// Decides a batch; what it publishes leaves in one write.
+    private func work(off batch: Batch) -> Result<Int, BusError> {
+        var outcome = Result<Int, BusError>.success(0)
+        outputs.batched {
+            outcome = core.withLock { core in
+                do throws(BusError) {
+                    for ack in batch.acks { try core.take(ack) }
+                    for item in batch.items { try core.take(item) }
+                    for heartbeat in batch.heartbeats { try core.take(heartbeat) }
+                    return .success(core.outstanding)
+                } catch { return .failure(error) }
+            }
+        }
+        return outcome
     }
 
     private func nextBatch(_ queue: inout Queue) -> Batch? {

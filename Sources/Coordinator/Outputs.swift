@@ -37,6 +37,9 @@ final class Outputs: Sendable {
         answers.withLock { $0.append(body) }
     }
 
+    /// Lets everything that `body` publishes leave in one write.
+    func batched(_ body: () -> Void) { connection.withBatchedWrites(body) }
+
     /// Hands a record to the stream; its ack comes later, with its place as token.
     func append(
         _ subject: String, _ payload: [UInt8], headers: [(String, String)], after last: UInt64

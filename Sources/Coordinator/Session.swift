@@ -98,8 +98,7 @@ final class Session: Sendable {
             core: EngineCore(
                 immunity: immunity, sequence: replay.sequence, hash: replay.hash,
                 alerts: replay.alerts, outputs: outputs, clock: context.clock,
-                actor: context.actor),
-            logged: { [outputs] in outputs.log($0) }, failed: { finish.yield($0) })
+                actor: context.actor), failed: { finish.yield($0) })
         forward.set(engine)
         deliveries = Mutex([])
         configuration = Mutex((context.configuration, nil))
@@ -153,10 +152,10 @@ final class Session: Sendable {
         while !Task.isCancelled {
             try? await Task.sleep(for: .seconds(1))
             waited += .seconds(1)
+            let new = engine.sequence - saved
+            let isDue = new >= Snapshots.everyRecords && waited >= Snapshots.leastInterval
+            guard isDue || (new > 0 && waited >= Snapshots.everyInterval) else { continue }
             let (state, sequence, hash) = engine.position
-            let new = sequence - saved
-            guard new >= Snapshots.everyRecords || (new > 0 && waited >= Snapshots.everyInterval)
-            else { continue }
             await snapshots.save(state, sequence: sequence, hash: hash)
             saved = sequence
             waited = .zero

@@ -13,8 +13,10 @@ struct Snapshots: Sendable {
 
     /// The bucket's one key.
     static let key = "coordinator"
-    /// A snapshot is made after this many records, or after this long when there were any.
-    static let everyRecords: UInt64 = 1000
+    /// A snapshot is made after this many records, but not sooner than `leastInterval` after the last,
+    /// for it costs as much as a few hundred decisions; or after `everyInterval` when there were any.
+    static let everyRecords: UInt64 = 10_000
+    static let leastInterval: Duration = .seconds(10)
     static let everyInterval: Duration = .seconds(60)
     /// The largest that is stored: NATS' default limit of a message, with room for its headers.
     static let sizeLimit = 1_000_000
