@@ -44,11 +44,13 @@ let package = Package(
         library("CSodium", pkgConfig: "libsodium", apt: "libsodium-dev"),
         // Debian's libsensors has no .pc file; the module map links it.
         library("CSensors", pkgConfig: nil, apt: "libsensors-dev"),
+        // The C library's <sys/timex.h>, which Swift's Glibc module leaves out.
+        .systemLibrary(name: "CTimex", path: "Sources/System/CTimex"),
 
         room("Protocol"),
         room("Immunity", ["Protocol"]),
         room("Audit", ["Protocol", "CSodium"]),
-        room("Runtime", ["Protocol"]),
+        room("Runtime", ["Protocol", "CTimex"]),
         room("Bus", ["CNATS", "Protocol"]),
         room("Settings", ["Protocol", "CYAML"]),
         room("Platform", ["CSensors"]),

@@ -305,4 +305,15 @@ package struct ActiveAction: Sendable, Equatable {
     package var undoReason: String?
     /// Why that has not worked yet.
     package var undoFailure: String?
+
+    package init(
+        id: String, verb: String, remaining: Duration? = nil, undoReason: String? = nil,
+        undoFailure: String? = nil
+    ) {
+        self.id = id
+        self.verb = verb
+        self.remaining = remaining
+        self.undoReason = undoReason
+        self.undoFailure = undoFailure
+    }
 }

@@ -13,6 +13,8 @@ struct ActionLoop {
     private var missingDirectory: String?
     /// A record could not be written: the next write is of everything.
     private var needsRewrite = false
+    /// Of log lines about refusals, which cost their sender nothing.
+    private var complaints = RateLimit(20, per: .seconds(10))
     private var mending = Backoff(base: .seconds(2), limit: .seconds(60), seed: 3)
     /// When to try again to make the journal whole, since boot.
     private var nextMend: Duration?
@@ -51,7 +53,8 @@ struct ActionLoop {
             if desk.isStopping, desk.isSettled { break }
             await runner.wait(atMost: pause)
         }
-        state?.close()
+        // A disk that hangs holds the journal, too; the end of the process lets go of it.
+        if !runner.diskThread.isBusy { state?.close() }
     }
 
     private var pause: Duration {
@@ -90,7 +93,7 @@ struct ActionLoop {
         }
     }
 
-    private func report(_ result: CommandResult) {
+    private mutating func report(_ result: CommandResult) {
         let line: Logger.Fields = [
             "incident": result.incident ?? "", "action": result.actionID,
             "verb": result.actionType, "outcome": result.outcome?.rawValue ?? "",
@@ -98,7 +101,11 @@ struct ActionLoop {
         ]
         switch result.status {
         case .accepted: runner.log.debug("accepted", line)
-        case .refused: runner.log.warning("refused", line)
+        case .refused:
+            if let held = complaints.pass(at: runner.moment.boot) {
+                let count = held == 0 ? "" : "\(held)"
+                runner.log.with(["not_logged": count]).warning("refused", line)
+            }
         case .done where result.outcome != .succeeded: runner.log.error("failed", line)
         case .done: runner.log.info("done", line)
         case .undone: runner.log.info("undone", line)

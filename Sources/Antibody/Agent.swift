@@ -113,6 +113,9 @@ final class Agent: Sendable {
         var next = SteadyClock.sinceBoot()
         while !Task.isCancelled {
             let interval = settings.withLock { $0.heartbeatInterval }
+            if let step = clock.follow() {
+                log.info("the time has become known", ["step": step])
+            }
             let now = SteadyClock.sinceBoot()
             // In step with the first one; after a pause there is one, not one for each that was missed.
             next = now < next ? min(next, now + interval) : max(next + interval, now)

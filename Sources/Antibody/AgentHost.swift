@@ -45,6 +45,8 @@ package final class AgentHost: Service {
     private let agents = Mutex<[Agent]>([])
     private let stop = Wakeup()
     private let rejected: Counter
+    /// Of log lines about messages that are no commands.
+    private let complaints = Mutex(RateLimit(10, per: .seconds(10)))
 
     /// A host for modules of different kinds. `configs` brings new settings while it runs; the node's
     /// name, the state directory and the connection are those of `config`.
@@ -216,7 +218,12 @@ package final class AgentHost: Service {
     /// these agents; always in the log and the metric.
     private func reject(_ message: BusMessage, _ error: MessageError, _ agents: [Agent]) {
         rejected.increment()
-        log.warning("a message is no command", ["reason": error])
+        let held = complaints.withLock { $0.pass(at: SteadyClock.sinceBoot()) }
+        if let held {
+            log.warning(
+                "a message is no command",
+                ["reason": error, "not_logged": held == 0 ? "" : "\(held)"])
+        }
         let fields = message.withPayload { try? Fields(message: $0) }
         guard let fields, let id = try? fields.string("action_id", limit: Limits.identifierBytes)
         else { return }

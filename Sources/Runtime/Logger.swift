@@ -100,9 +100,8 @@ package struct Logger: Sendable {
                 fields: bound + Self.texts(fields)))
     }
 
-    /// Fields without a value are left out: a line says what there is to say.
     private static func texts(_ fields: Fields) -> [(name: String, value: String)] {
-        fields.map { ($0.key, $0.value.description) }.filter { !$0.1.isEmpty }
+        fields.map { ($0.key, $0.value.description) }
     }
 }
 
@@ -119,6 +118,7 @@ struct LogLine {
     var level: Logger.Level
     var module: String
     var message: String
+    /// Those without a value are left out of the text: a line says what there is to say.
     var fields: [(name: String, value: String)]
 
     /// `2026-11-21T08:00:00.123Z INFO  coordinator: message node=nova action=throttle_50`
@@ -127,7 +127,7 @@ struct LogLine {
         line += Self.column(level) + " "
         line += Self.escaped(module) + ": " + Self.escaped(Self.cut(message, Self.messageLimit))
         var bytes = Array(line.utf8)
-        for (name, value) in fields {
+        for (name, value) in fields where !value.isEmpty {
             let value = Self.cut(value, Self.valueLimit)
             let text =
                 " \(Self.escaped(name))=\(Self.needsQuotes(value) ? Self.quoted(value) : value)"
@@ -144,7 +144,7 @@ struct LogLine {
             "module": .string(Self.cut(module, Self.valueLimit)),
         ]
         let reserved = object.members.map(\.name)
-        for (name, value) in fields {
+        for (name, value) in fields where !value.isEmpty {
             // A field must not pass itself off as one of the line's own keys.
             let key = reserved.contains(name) ? "field_\(name)" : name
             var longer = object

@@ -18,6 +18,26 @@ struct TimeTests {
         #expect(SteadyClock.bootID()?.utf8.count == 36)
     }
 
+    @Test(
+        "a clock that was wrong at the start is put right once, when the kernel vouches for its own"
+    )
+    func following() {
+        let wrong = Timestamp(seconds: 1000)
+        let right = Timestamp(seconds: 1_700_000_000)
+        let clock = SteadyClock(real: wrong, boot: .seconds(10), isSynchronized: false)
+        #expect(clock.follow(isSynchronized: false, real: right, boot: .seconds(20)) == nil)
+        #expect(clock.time(sinceBoot: .seconds(20)) == Timestamp(seconds: 1010))
+        #expect(
+            clock.follow(isSynchronized: true, real: right, boot: .seconds(30))
+                == .seconds(1_700_000_000 - 1020))
+        #expect(clock.time(sinceBoot: .seconds(40)) == Timestamp(seconds: 1_700_000_010))
+        // From then on, nothing moves it.
+        #expect(clock.follow(isSynchronized: true, real: wrong, boot: .seconds(50)) == nil)
+        let good = SteadyClock(real: right, boot: .seconds(10))
+        #expect(good.follow(isSynchronized: true, real: wrong, boot: .seconds(20)) == nil)
+        #expect(good.time(sinceBoot: .seconds(10)) == right)
+    }
+
     @Test("pauses double up to the limit, stay within their halves, and repeat with their seed")
     func backoff() {
         var backoff = Backoff(base: .seconds(1), limit: .seconds(10), seed: 42)
@@ -33,6 +53,13 @@ struct TimeTests {
         #expect(differ)
         backoff.reset()
         #expect(backoff.next() <= .seconds(1))
+    }
+
+    @Test("a few get through in each span, and the next one says how many did not")
+    func rateLimit() {
+        var limit = RateLimit(2, per: .seconds(10))
+        let passed = [0, 1, 2, 3, 9.9, 10, 11, 12, 25].map { limit.pass(at: .seconds($0)) }
+        #expect(passed == [0, 0, nil, nil, nil, 3, 0, nil, 1])
     }
 
     @Test("a result in time is returned, an error thrown")
