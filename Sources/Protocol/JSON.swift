@@ -20,9 +20,10 @@ package enum JSON: Sendable, Equatable {
         /// Takes members whose names are known to be unique.
         package init(uniqueMembers: [(name: String, value: JSON)]) { members = uniqueMembers }
 
+        /// Members whose names are unique.
         package init(dictionaryLiteral elements: (String, JSON)...) {
-            self.init()
-            for (name, value) in elements { self[name] = value }
+            members = elements.map { (name: $0.0, value: $0.1) }
+            assert(Set(members.map(\.name)).count == members.count, "a name stands twice")
         }
 
         package var isEmpty: Bool { members.isEmpty }
@@ -102,8 +103,6 @@ extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, Express
     package init(booleanLiteral value: Bool) { self = .bool(value) }
     package init(arrayLiteral elements: JSON...) { self = .array(elements) }
     package init(dictionaryLiteral elements: (String, JSON)...) {
-        var object = Object()
-        for (name, value) in elements { object[name] = value }
-        self = .object(object)
+        self = .object(Object(uniqueMembers: elements.map { (name: $0.0, value: $0.1) }))
     }
 }

@@ -73,9 +73,13 @@ private struct JSONParser {
         skipSpace()
         switch current {
         case UInt8(ascii: "{"):
-            return try nested { (parser) throws(JSONError) in try parser.object() }
+            try enter()
+            defer { depth -= 1 }
+            return try object()
         case UInt8(ascii: "["):
-            return try nested { (parser) throws(JSONError) in try parser.array() }
+            try enter()
+            defer { depth -= 1 }
+            return try array()
         case UInt8(ascii: "\""): return .string(try string())
         case UInt8(ascii: "t"): return try word("true", .bool(true))
         case UInt8(ascii: "f"): return try word("false", .bool(false))
@@ -87,15 +91,11 @@ private struct JSONParser {
         }
     }
 
-    mutating func nested(
-        _ body: (inout JSONParser) throws(JSONError) -> JSON
-    ) throws(JSONError) -> JSON {
-        depth += 1
-        guard depth <= depthLimit else {
+    mutating func enter() throws(JSONError) {
+        guard depth < depthLimit else {
             throw error("nested deeper than \(depthLimit) levels")
         }
-        defer { depth -= 1 }
-        return try body(&self)
+        depth += 1
     }
 
     mutating func word(_ word: StaticString, _ value: JSON) throws(JSONError) -> JSON {
@@ -117,6 +117,8 @@ private struct JSONParser {
             position += 1
             return .object(JSON.Object())
         }
+        // Most objects have more than one member: saves growing by one, two, four.
+        members.reserveCapacity(8)
         // Names are compared one by one while there are few, through a set when there are many, so
         // that a hostile message of 10,000 members does not cost 10,000².
         var many: Set<String> = []
@@ -177,10 +179,12 @@ private struct JSONParser {
     mutating func string() throws(JSONError) -> String {
         position += 1
         let start = position
+        var all: UInt8 = 0
         while let byte = current {
+            all |= byte
             switch byte {
             case UInt8(ascii: "\""):
-                let text = try utf8(start..<position)
+                let text = try utf8(start..<position, isASCII: all < 0x80)
                 position += 1
                 return text
             case UInt8(ascii: "\\"): return try escapedString(from: start)
@@ -191,9 +195,18 @@ private struct JSONParser {
         throw error("the text ends inside a string")
     }
 
-    func utf8(_ range: Range<Int>) throws(JSONError) -> String {
-        let text = String(validating: bytes[range], as: UTF8.self)
-        guard let text else { throw JSONError(offset: range.lowerBound, reason: "not valid UTF-8") }
+    func utf8(_ range: Range<Int>, isASCII: Bool) throws(JSONError) -> String {
+        let slice = UnsafeRawBufferPointer(rebasing: bytes[range])
+        if isASCII {
+            // Nothing to validate; a third of the time of the general way.
+            return String(unsafeUninitializedCapacity: slice.count) { target in
+                UnsafeMutableRawBufferPointer(target).copyMemory(from: slice)
+                return slice.count
+            }
+        }
+        guard let text = String(validating: slice, as: UTF8.self) else {
+            throw JSONError(offset: range.lowerBound, reason: "not valid UTF-8")
+        }
         return text
     }
 

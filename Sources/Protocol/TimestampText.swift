@@ -3,19 +3,38 @@ extension Timestamp: CustomStringConvertible {
     package var description: String {
         let (days, second) = seconds.dividedByDay
         let (year, month, day) = Self.civil(fromDays: days)
-        var text = Self.padded(year, 4)
-        text += "-" + Self.padded(month, 2) + "-" + Self.padded(day, 2) + "T"
-        text += Self.padded(second / 3600, 2) + ":" + Self.padded(second / 60 % 60, 2) + ":"
-        text += Self.padded(second % 60, 2)
-        let fraction = nanoseconds.remainder(modulo: 1_000_000_000)
-        if fraction % 1_000_000 == 0 {
-            if fraction != 0 { text += "." + Self.padded(fraction / 1_000_000, 3) }
-        } else if fraction % 1000 == 0 {
-            text += "." + Self.padded(fraction / 1000, 6)
-        } else {
-            text += "." + Self.padded(fraction, 9)
+        // Written digit by digit: every record and message carries several of these.
+        return String(unsafeUninitializedCapacity: 32) { text in
+            var end = 0
+            func put(_ value: Int64, _ digits: Int, after separator: Unicode.Scalar? = nil) {
+                if let separator {
+                    text[end] = UInt8(ascii: separator)
+                    end += 1
+                }
+                var rest = value
+                for index in stride(from: end + digits - 1, through: end, by: -1) {
+                    text[index] = UInt8(ascii: "0") + UInt8(rest % 10)
+                    rest /= 10
+                }
+                end += digits
+            }
+            put(year, 4)
+            put(month, 2, after: "-")
+            put(day, 2, after: "-")
+            put(second / 3600, 2, after: "T")
+            put(second / 60 % 60, 2, after: ":")
+            put(second % 60, 2, after: ":")
+            let fraction = nanoseconds.remainder(modulo: 1_000_000_000)
+            if fraction % 1_000_000 == 0 {
+                if fraction != 0 { put(fraction / 1_000_000, 3, after: ".") }
+            } else if fraction % 1000 == 0 {
+                put(fraction / 1000, 6, after: ".")
+            } else {
+                put(fraction, 9, after: ".")
+            }
+            text[end] = UInt8(ascii: "Z")
+            return end + 1
         }
-        return text + "Z"
     }
 
     /// Rounded down to whole milliseconds, which is what messages carry.
@@ -48,11 +67,6 @@ extension Timestamp: CustomStringConvertible {
 
     /// Bytes of the longest text that is looked at; the longest useful one has 35.
     private static let textLimit = 64
-
-    private static func padded(_ value: Int64, _ width: Int) -> String {
-        let digits = String(value)
-        return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
-    }
 
     private static func daysInMonth(_ year: Int64, _ month: Int64) -> Int64 {
         switch month {
