@@ -4,7 +4,7 @@ import Synchronization
 /// Keeps a configuration up to date while its file is edited: a saved edit applies within a second, all
 /// or nothing; an edit with a mistake leaves the old configuration in force.
 ///
-/// Looks at the file when inotify hints at a change, and twice a second in any case. A file that is
+/// Looks at the file when inotify hints at a change, and about once a second in any case. A file that is
 /// being written is left alone for a moment, so that half of an edit is not taken for the whole. The
 /// looking happens on a thread of its own, since file systems can hang.
 package final class ConfigWatcher: Sendable {
@@ -15,10 +15,11 @@ package final class ConfigWatcher: Sendable {
         case refused(ConfigError)
     }
 
-    /// How long the watcher waits for what. Together they stay below a second.
+    /// How long the watcher waits for what. `look` and `quiet` together stay below a second: a saved edit
+    /// applies within one even where inotify hears nothing.
     struct Timing: Sendable {
         /// Between two looks at the file.
-        var look: Duration = .milliseconds(500)
+        var look: Duration = .milliseconds(800)
         /// A file that did not change for this long is taken for finished.
         var quiet: Duration = .milliseconds(50)
         /// A file that keeps changing, is open for writing or is gone is read after this in any case.
@@ -113,17 +114,22 @@ package final class ConfigWatcher: Sendable {
         var seen: FileSignature?
         // What was saved before `start` must be found, too.
         var mustRead = true
+        var isHinted = true
         while !isStopped {
-            notices?.watch()
-            mustRead = (notices?.listen().isTouched ?? false) || mustRead
+            if isHinted {
+                notices?.watch()
+                mustRead = (notices?.listen().isTouched ?? false) || mustRead
+            }
             let signature = FileSignature(file)
             if mustRead || signature != seen {
                 seen = settled(file, signature, &notices)
                 if !isStopped { reload(file) }
                 mustRead = false
-            } else if wait(timing.look, notices?.descriptor) {
-                // Also bounds how often a busy folder can wake this thread.
-                _ = wait(timing.quiet, nil)
+                isHinted = true
+            } else {
+                isHinted = wait(timing.look, notices?.descriptor)
+                // Bounds how often a busy folder can wake this thread.
+                if isHinted { _ = wait(timing.quiet, nil) }
             }
         }
     }
