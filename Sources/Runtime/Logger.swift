@@ -54,7 +54,7 @@ package struct Logger: Sendable {
 
     /// A logger whose lines also carry these.
     package func with(_ fields: Fields) -> Logger {
-        Logger(module: module, bound: bound + Self.texts(fields), sink: sink)
+        Logger(module: module, bound: joined(fields), sink: sink)
     }
 
     /// A logger that speaks for another part of the program.
@@ -97,11 +97,23 @@ package struct Logger: Sendable {
         sink.write(
             LogLine(
                 time: SteadyClock.wallTime(), level: level, module: module, message: message,
-                fields: bound + Self.texts(fields)))
+                fields: joined(fields)))
     }
 
-    private static func texts(_ fields: Fields) -> [(name: String, value: String)] {
-        fields.map { ($0.key, $0.value.description) }
+    /// The bound fields and these. One without a value is left out, since a line says what there is to
+    /// say, and one that stands already gets the new value instead of standing twice.
+    private func joined(_ fields: Fields) -> [(name: String, value: String)] {
+        var all = bound
+        for (name, field) in fields {
+            let value = field.description
+            if value.isEmpty { continue }
+            if let index = all.firstIndex(where: { $0.name == name }) {
+                all[index].value = value
+            } else {
+                all.append((name, value))
+            }
+        }
+        return all
     }
 }
 
