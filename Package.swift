@@ -47,13 +47,16 @@ let package = Package(
         // The C library's <sys/timex.h>, which Swift's Glibc module leaves out.
         .systemLibrary(name: "CTimex", path: "Sources/System/CTimex"),
 
+        // What Swift cannot say: variadic C functions, and what happens between fork and exec.
+        .target(name: "CShim", path: "Sources/System/CShim"),
+
         room("Protocol"),
         room("Immunity", ["Protocol"]),
         room("Audit", ["Protocol", "CSodium"]),
         room("Runtime", ["Protocol", "CTimex"]),
         room("Bus", ["CNATS", "Protocol"]),
         room("Settings", ["Protocol", "CYAML"]),
-        room("Platform", ["CSensors"]),
+        room("Platform", ["CSensors", "CShim"]),
         room("Antibody", ["Protocol", "Bus", "Settings", "Platform", "Runtime"]),
         room("ThermalSentinel", ["Protocol", "Antibody", "Settings", "Platform", "Runtime"]),
         room("Coordinator", ["Protocol", "Immunity", "Audit", "Bus", "Settings", "Runtime"]),
@@ -90,6 +93,9 @@ let package = Package(
             "ThermalSentinelTests",
             ["ThermalSentinel", "Antibody", "Protocol", "Platform", "Settings"]),
         tests("CoordinatorTests", ["Coordinator", "Immunity", "Protocol", "Bus", "TestSupport"]),
+        tests(
+            "OperatorTests",
+            ["Operator", "Protocol", "Audit", "Bus", "Platform", "Runtime", "TestSupport", "skos"]),
         tests("TidyTests", []),
     ]
 )

@@ -181,7 +181,7 @@ private final class ThreadBody {
 }
 
 /// Starts a detached thread; `false` when the system refuses one.
-private func startThread(stackBytes: Int, _ body: @escaping @Sendable () -> Void) -> Bool {
+func startThread(stackBytes: Int, _ body: @escaping @Sendable () -> Void) -> Bool {
     var attributes = pthread_attr_t()
     pthread_attr_init(&attributes)
     defer { pthread_attr_destroy(&attributes) }

@@ -54,25 +54,44 @@ package enum ConfigLoader {
         try load(text, name: name, environment)
     }
 
+    /// Reads as much of a file as can be used, for programs that only have to find NATS: they must work
+    /// while an edit is half done, and above all say so.
+    ///
+    /// - Returns: the settings that are right, with defaults in the place of the others, and what is
+    ///   wrong.
+    /// - Throws: only when the file cannot be read at all.
+    package static func salvage(
+        file: String?, environment: [String: String]
+    ) throws(ConfigError) -> (loaded: LoadedConfig, error: ConfigError?) {
+        guard let file else { return evaluate(nil, name: "defaults", environment) }
+        return evaluate(try contents(of: file), name: file, environment)
+    }
+
     private static func load(
         _ text: [UInt8]?, name: String, _ environment: [String: String]
     ) throws(ConfigError) -> LoadedConfig {
+        let (loaded, error) = evaluate(text, name: name, environment)
+        if let error { throw error }
+        return loaded
+    }
+
+    private static func evaluate(
+        _ text: [UInt8]?, name: String, _ environment: [String: String]
+    ) -> (loaded: LoadedConfig, error: ConfigError?) {
         var issues = IssueList(file: name)
-        var root: YAMLNode?
-        if let text {
-            root = YAMLReader.read(text, issues: &issues)
-            // Without a tree there is nothing to check; a missing section is not the mistake then.
-            if root == nil { throw issues.error }
-        }
+        let root = text.flatMap { YAMLReader.read($0, issues: &issues) }
+        // Without a tree there is nothing to check; a missing section is not the mistake then.
+        let unreadable = text != nil && root == nil ? issues.error : nil
         var decoder = StrictDecoder(environment: environment, issues: issues)
         let values = decoder.decodeRoot(root)
         var compiler = Compiler(issues: decoder.issues)
         let config = compiler.compile(values, hostName: hostName())
-        guard compiler.issues.isEmpty else { throw compiler.issues.error }
-        return LoadedConfig(
+        let loaded = LoadedConfig(
             config: config, file: text == nil ? nil : name,
             fingerprint: LoadedConfig.fingerprint(of: text ?? []),
             warnings: compiler.issues.sortedWarnings)
+        let error = compiler.issues.isEmpty ? nil : compiler.issues.error
+        return (loaded, unreadable ?? error)
     }
 
     /// The bytes of a regular file, up to a little more than is allowed.

@@ -1,5 +1,5 @@
 /// The candidate a person most likely meant by a text, or `nil` when none is near.
-func nearest(to text: String, among candidates: [String]) -> String? {
+package func nearest(to text: String, among candidates: [String]) -> String? {
     // Nothing that long is one of our names; also bounds the work a hostile file can cause.
     guard (1...80).contains(text.utf8.count) else { return nil }
     let folded = Array(text.lowercased().utf8.map { $0 == 0x2D ? 0x5F : $0 })
@@ -36,6 +36,6 @@ func levenshtein(_ left: [UInt8], _ right: [UInt8]) -> Int {
 }
 
 /// `; did you mean "x"?`, or nothing.
-func didYouMean(_ text: String, among candidates: [String]) -> String {
+package func didYouMean(_ text: String, among candidates: [String]) -> String {
     nearest(to: text, among: candidates).map { "; did you mean \"\($0)\"?" } ?? ""
 }

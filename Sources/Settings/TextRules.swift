@@ -118,7 +118,7 @@ private func isHexDigit(_ byte: UInt8) -> Bool {
 }
 
 /// An address without the user and password it may hold.
-func withoutSecrets(_ address: String) -> String {
+package func withoutSecrets(_ address: String) -> String {
     guard let at = address.lastIndex(of: "@") else { return address }
     var scheme = ""
     if let colon = address.firstIndex(of: ":"), address[colon...].hasPrefix("://") {

@@ -1,1 +1,0 @@
-// The room `Operator`; see docs/architecture.md.
