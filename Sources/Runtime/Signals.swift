@@ -6,37 +6,50 @@ package enum Signals {
     /// The exit code when a second signal arrives before the stop is complete.
     package static let impatientExitCode: Int32 = 130
 
-    private static let isTaken = Atomic<Bool>(false)
+    /// How many have arrived. The handler may only touch what exists already; `stops` sees to that.
+    private static let count = Atomic<Int>(0)
+    /// The end of a pipe that the handler writes to.
+    private static let pipeEnd = Atomic<CInt>(-1)
 
     /// Takes over SIGTERM and SIGINT, and ignores SIGPIPE. The first of them is an element of the stream;
-    /// a second one ends the process at once with `impatientExitCode`.
+    /// a second one ends the process at once with `impatientExitCode`. Call it once, first thing.
     ///
-    /// Call it once, first thing in `main`: threads that exist already would still die of the signals.
+    /// By handlers, and not by blocking the signals and waiting for them: the Swift runtime parks the
+    /// main thread in a `sigsuspend` that lets every signal through, so a blocked one would still kill.
+    /// Children are free of handlers after `exec`, but not of the ignored SIGPIPE.
     package static func stops() -> AsyncStream<String> {
-        let isFirst = isTaken.compareExchange(
-            expected: false, desired: true, ordering: .relaxed
-        ).exchanged
+        var ends: [CInt] = [-1, -1]
+        precondition(pipe(&ends) == 0, "cannot make a pipe: \(errorText(errno))")
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+        let isFirst = pipeEnd.exchange(ends[1], ordering: .sequentiallyConsistent) < 0
         precondition(isFirst, "the signals of a process have one receiver")
-        signal(SIGPIPE, SIG_IGN)
-        var signals = sigset_t()
-        sigemptyset(&signals)
-        sigaddset(&signals, SIGTERM)
-        sigaddset(&signals, SIGINT)
-        let status = pthread_sigmask(SIG_BLOCK, &signals, nil)
-        precondition(status == 0, "blocking signals needs no permission")
+        count.store(0, ordering: .sequentiallyConsistent)
+        install()
+        let reader = ends[0]
         let (stream, continuation) = AsyncStream.makeStream(of: String.self)
         startThread(name: "signals") {
-            var signals = sigset_t()
-            sigemptyset(&signals)
-            sigaddset(&signals, SIGTERM)
-            sigaddset(&signals, SIGINT)
-            var number: CInt = 0
-            while sigwait(&signals, &number) != 0 {}
-            continuation.yield(number == SIGINT ? "SIGINT" : "SIGTERM")
-            while sigwait(&signals, &number) != 0 {}
-            // No cleaning up: whoever asks twice wants it over, and every file is good after a kill.
-            _exit(impatientExitCode)
+            var number: UInt8 = 0
+            while read(reader, &number, 1) != 1 && errno == EINTR {}
+            continuation.yield(CInt(number) == SIGINT ? "SIGINT" : "SIGTERM")
         }
         return stream
+    }
+
+    private static func install() {
+        signal(SIGPIPE, SIG_IGN)
+        var action = sigaction()
+        action.sa_flags = SA_RESTART
+        action.__sigaction_handler.sa_handler = { number in
+            // No cleaning up: whoever asks twice wants it over, and every file is good after a kill.
+            guard Signals.count.add(1, ordering: .relaxed).oldValue == 0 else {
+                _exit(Signals.impatientExitCode)
+            }
+            let saved = errno
+            var byte = UInt8(truncatingIfNeeded: number)
+            _ = write(Signals.pipeEnd.load(ordering: .relaxed), &byte, 1)
+            errno = saved
+        }
+        sigaction(SIGTERM, &action, nil)
+        sigaction(SIGINT, &action, nil)
     }
 }

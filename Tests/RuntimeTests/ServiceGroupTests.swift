@@ -150,10 +150,10 @@ struct ServiceGroupTests {
     func signals() async {
         await #expect(processExitsWith: .exitCode(Signals.impatientExitCode)) {
             let stops = Signals.stops()
-            await signalReceiver(SIGTERM)
+            kill(getpid(), SIGTERM)
             for await stop in stops {
                 #expect(stop == "SIGTERM")
-                await signalReceiver(SIGINT)
+                kill(getpid(), SIGINT)
                 try await Task.sleep(for: .seconds(60))
             }
         }
