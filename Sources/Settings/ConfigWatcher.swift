@@ -8,7 +8,12 @@ import Synchronization
 /// being written is left alone for a moment, so that half of an edit is not taken for the whole. The
 /// looking happens on a thread of its own, since file systems can hang.
 package final class ConfigWatcher: Sendable {
-    package typealias Change = ConfigChange
+    package enum Change: Sendable, Equatable {
+        /// The file is in force, again or anew.
+        case applied(LoadedConfig)
+        /// The file has mistakes (or is gone); what was in force stays so.
+        case refused(ConfigError)
+    }
 
     /// How long the watcher waits for what. `look` and `quiet` together stay below a second: a saved edit
     /// applies within one even where inotify hears nothing.

@@ -5,7 +5,7 @@ package import Settings
 package final class ConfigService: Service {
     package let name = "config"
     private let watcher: ConfigWatcher
-    private let changes: AsyncStream<ConfigChange>
+    private let changes: AsyncStream<ConfigWatcher.Change>
     private let isAlone: Bool
     private let apply: @Sendable (Config) -> Void
     private let log = Logger("config")
