@@ -6,22 +6,22 @@ extension Immunity {
         // A redelivery: its record is durable, and what follows from it is on its way.
         guard !state.alertSequences.contains(sequence) else { return }
         let key = IncidentKey(alert)
-        if let rejection = rejection(of: alert, about: key, at: turn.now) {
+        if let rejection = rejection(of: alert, about: key, at: turn.time) {
             return reject(rejection, &turn)
         }
-        let time = alert.timestamp ?? turn.now
+        let time = alert.timestamp ?? turn.time
         func event(_ effect: AlertEvent.Effect, _ reason: String? = nil) -> AlertEvent {
             AlertEvent(
                 alert: alert, sequence: sequence, effect: effect,
                 incident: state.incidents[key]?.id, reason: reason)
         }
-        if turn.now - time > policies.staleAfter {
+        if turn.time - time > policies.staleAfter {
             return refuseStale(event(.stale), at: time, &turn)
         }
         if let newest = newestReport(about: key) {
             // The same alert under another number, as a publisher's repeat has it.
             if newest.time == time, newest.alertID == alert.id { return }
-            if isOutOfOrder(time, after: newest.time, at: turn.now) {
+            if isOutOfOrder(time, after: newest.time, at: turn.time) {
                 let reason = "a report of \(newest.time) about the same symptom is newer"
                 return record(.alert(event(.outOfOrder, reason)), &turn)
             }
@@ -69,7 +69,7 @@ extension Immunity {
         _ event: AlertEvent, at time: Timestamp, _ turn: inout Turn
     ) {
         var event = event
-        let age = (turn.now - time).short
+        let age = (turn.time - time).short
         let limit = policies.staleAfter.short
         event.reason = "stale: \(age) old; alerts older than \(limit) are not acted on"
         record(.alert(event), &turn)
@@ -115,7 +115,7 @@ extension Immunity {
                 "no policy for \(key.type)/\(event.alert.severity.rawValue): add one to config.yaml"
             return record(.alert(event), &turn)
         }
-        let stamp = state.nextStamp(node: key.node, at: turn.now)
+        let stamp = state.nextStamp(node: key.node, at: turn.time)
         let resource = key.resource.isEmpty ? "" : ":\(key.resource)"
         event.incident = "\(key.node):\(key.type)\(resource):\(stamp)"
         record(.alert(event), &turn)
@@ -129,13 +129,13 @@ extension Immunity {
     ) {
         guard incident.phase != .clearing else {
             return remember(
-                clearReport: event.alert.timestamp ?? turn.now, about: incident.key)
+                clearReport: event.alert.timestamp ?? turn.time, about: incident.key)
         }
         var event = event
-        let until = turn.now + stayClear(of: incident)
+        let until = turn.time + stayClear(of: incident)
         event.until = until
         record(.alert(event), &turn)
-        if until <= turn.now { resolve(incident.key, &turn) }
+        if until <= turn.time { resolve(incident.key, &turn) }
     }
 
     private mutating func assert(
@@ -143,7 +143,7 @@ extension Immunity {
     ) {
         var event = event
         let severity = event.alert.severity
-        let silence = turn.now - incident.assertedAt
+        let silence = turn.time - incident.assertedAt
         if severity > incident.policySeverity,
             policies.policy(type: incident.key.type, severity: severity) != nil
         {
@@ -168,7 +168,7 @@ extension Immunity {
         // A decision that waited only for a report such as this is due.
         let wasHeldBack = before.severity < before.policySeverity || silence > policies.staleAfter
         switch incident.phase {
-        case .deciding where wasHeldBack || (incident.until.map { $0 <= turn.now } ?? true):
+        case .deciding where wasHeldBack || (incident.until.map { $0 <= turn.time } ?? true):
             decide(incident.key, &turn)
         case .verifying: verify(incident, &turn)
         default: break
@@ -178,7 +178,7 @@ extension Immunity {
     /// The symptom is still reported after an action that succeeded: when its time is up and the
     /// policy's severity still holds, the rung has not helped.
     mutating func verify(_ incident: Incident, _ turn: inout Turn) {
-        guard let until = incident.until, until <= turn.now,
+        guard let until = incident.until, until <= turn.time,
             incident.severity >= incident.policySeverity, let attempt = incident.attempts.last,
             let finishedAt = attempt.finishedAt, incident.assertedAt > finishedAt
         else { return }

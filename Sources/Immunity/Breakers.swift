@@ -20,7 +20,7 @@ extension Immunity {
                 publish("breaker_closed", key, reason, &turn)
             case .failed(let reason): open(key, "the trial \(trial) \(reason)", &turn)
             }
-        } else if let reason = breaker.openingReason(at: turn.now, policy: policies.breaker) {
+        } else if let reason = breaker.openingReason(at: turn.time, policy: policies.breaker) {
             open(key, reason, &turn)
         }
     }
@@ -55,7 +55,7 @@ extension Immunity {
     }
 
     private mutating func open(_ key: BreakerKey, _ reason: String, _ turn: inout Turn) {
-        let until = turn.now + policies.breaker.openFor
+        let until = turn.time + policies.breaker.openFor
         record(
             .breaker(BreakerEvent(key: key, change: .opened, reason: reason, until: until)), &turn)
         publish("breaker_opened", key, reason, &turn)
@@ -69,7 +69,7 @@ extension Immunity {
                 type: type,
                 [
                     "breaker": .string(key.text), "node": .string(key.node),
-                    "reason": .string(reason), "timestamp": .string(turn.now.description),
+                    "reason": .string(reason), "timestamp": .string(turn.time.description),
                 ]))
     }
 }

@@ -18,12 +18,12 @@ extension Immunity {
                 return escalate(incident, "\(policy.name) asks for a human", &turn)
             }
             settle(breakerKey(rung, incident), &turn)
-            var decision = judge(rung, of: policy, for: incident, at: turn.now)
+            var decision = judge(rung, of: policy, for: incident, at: turn.time)
             if decision.verdict == .escalate {
                 return escalate(incident, decision.reason, after: decision, &turn)
             }
             if decision.verdict == .dispatch {
-                decision.command = command(rung, policy, incident, at: turn.now)
+                decision.command = command(rung, policy, incident, at: turn.time)
             }
             record(.decision(decision), &turn)
             if let command = decision.command { dispatched(command, about: key, &turn) }
@@ -171,7 +171,7 @@ extension Immunity {
         _ command: Command, about key: IncidentKey, _ turn: inout Turn
     ) {
         turn.directives.append(.send(command))
-        nextSend[command.actionID] = turn.now + Self.resendInterval
+        nextSend[command.actionID] = turn.time + Self.resendInterval
         settle(BreakerKey(command, about: key), &turn)
     }
 }

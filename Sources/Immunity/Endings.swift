@@ -67,7 +67,7 @@ extension Immunity {
     mutating func requestUndo(
         of attempt: Attempt, in incident: Incident, reason: String, _ turn: inout Turn
     ) {
-        let command = undoCommand(for: attempt, at: turn.now)
+        let command = undoCommand(for: attempt, at: turn.time)
         record(
             .decision(
                 Decision(
@@ -77,7 +77,7 @@ extension Immunity {
                     reason: reason, guards: [], command: command, cause: incident.alertID)),
             &turn)
         turn.directives.append(.send(command))
-        nextSend[command.actionID] = turn.now + Self.undoResendInterval
+        nextSend[command.actionID] = turn.time + Self.undoResendInterval
     }
 
     func undoCommand(for attempt: Attempt, at now: Timestamp) -> Command {
@@ -104,7 +104,7 @@ extension Immunity {
         event["message"] = incident.message.isEmpty ? nil : .string(incident.message)
         event["reason"] = reason.map(JSON.string)
         event["drill"] = incident.isDrill ? true : nil
-        event["timestamp"] = .string(turn.now.description)
+        event["timestamp"] = .string(turn.time.description)
         turn.directives.append(.publish(type: type, event))
     }
 }

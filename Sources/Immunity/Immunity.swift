@@ -94,7 +94,7 @@ package struct Immunity: Sendable {
 
     /// Takes one input into account and says what to do about it.
     package mutating func handle(_ input: Input, at now: Timestamp) -> [Directive] {
-        var turn = Turn(now: now)
+        var turn = Turn(time: now)
         switch input {
         case .alert(let alert, let sequence): handle(alert, sequence, &turn)
         case .result(let result): handle(result, &turn)
@@ -120,14 +120,14 @@ package struct Immunity: Sendable {
 
     /// The directives of one input, its time, and the incidents that it concerned.
     struct Turn {
-        let now: Timestamp
+        let time: Timestamp
         var directives: [Directive] = []
         var touched: [String] = []
     }
 
     /// Appends an event and applies it: the only way the durable state changes.
     mutating func record(_ event: Event, _ turn: inout Turn) {
-        state.apply(event, at: turn.now)
+        state.apply(event, at: turn.time)
         turn.directives.append(.append(event))
         if let incident = event.incident, turn.touched.last != incident {
             turn.touched.append(incident)
@@ -153,7 +153,7 @@ package struct Immunity: Sendable {
 
     private mutating func handle(_ heartbeat: Heartbeat, _ turn: inout Turn) {
         if let known = policies.nodes, !known.contains(heartbeat.node) { return }
-        guard let change = nodes.heard(heartbeat, at: turn.now) else { return }
+        guard let change = nodes.heard(heartbeat, at: turn.time) else { return }
         publish(change, &turn)
     }
 
@@ -164,7 +164,7 @@ package struct Immunity: Sendable {
                 [
                     "node": .string(change.node), "agent_id": .string(change.agentID),
                     "last_seen": .string(change.lastSeen.description),
-                    "timestamp": .string(turn.now.description),
+                    "timestamp": .string(turn.time.description),
                 ]))
     }
 }

@@ -11,7 +11,7 @@ extension Immunity {
         switch result.status {
         case .accepted:
             guard attempt.status == .dispatched else { return }
-            nextSend[result.actionID] = turn.now + Self.acceptedResendInterval
+            nextSend[result.actionID] = turn.time + Self.acceptedResendInterval
             turn.touched.append(incident.id)
         case .done:
             // A repeat says nothing new; the late word on what had to be taken for lost does.
@@ -42,17 +42,17 @@ extension Immunity {
         }
         let policy = policies.policy(type: key.type, severity: attempt.policySeverity)
         if result.outcome == .succeeded, result.status == .done {
-            event.until = turn.now + (policy?.verify ?? .zero)
-            nextSend[result.actionID] = turn.now + renewalInterval(of: attempt.command)
+            event.until = turn.time + (policy?.verify ?? .zero)
+            nextSend[result.actionID] = turn.time + renewalInterval(of: attempt.command)
         } else if result.outcome == .transientFailure {
-            event.until = turn.now + (policy?.cooldown ?? .zero)
+            event.until = turn.time + (policy?.cooldown ?? .zero)
         }
         record(.result(event), &turn)
         settle(BreakerKey(attempt.command, about: key), &turn)
         publishHealing(result, attempt, incident, &turn)
         if let over = state.undoing[incident.id] { return requestUndos(of: over, &turn) }
         guard let open = state.incidents[key], open.id == incident.id, open.phase == .deciding,
-            open.until.map({ $0 <= turn.now }) ?? true
+            open.until.map({ $0 <= turn.time }) ?? true
         else { return }
         decide(key, &turn)
     }
@@ -74,7 +74,7 @@ extension Immunity {
         ]
         event["reason"] = result.reason.map(JSON.string)
         event["dry_run"] = attempt.command.dryRun ? true : nil
-        event["timestamp"] = .string(turn.now.description)
+        event["timestamp"] = .string(turn.time.description)
         turn.directives.append(
             .publish(type: succeeded ? "healing_executed" : "healing_failed", event))
     }
@@ -93,7 +93,7 @@ extension Immunity {
         ]
         event["incident"] = attempt.command.incident.map(JSON.string)
         event["reason"] = result.reason.map(JSON.string)
-        event["timestamp"] = .string(turn.now.description)
+        event["timestamp"] = .string(turn.time.description)
         turn.directives.append(.publish(type: "undo_failed", event))
     }
 }

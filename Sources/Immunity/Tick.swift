@@ -3,13 +3,13 @@ import Protocol
 extension Immunity {
     /// Time has passed: ends phases that are over, sends again what was not answered, renews leases.
     mutating func tick(_ turn: inout Turn) {
-        if nextSweep.map({ $0 <= turn.now }) ?? true {
-            nextSweep = turn.now + Self.sweepInterval
-            for change in nodes.sweep(at: turn.now, timeout: policies.heartbeatTimeout) {
+        if nextSweep.map({ $0 <= turn.time }) ?? true {
+            nextSweep = turn.time + Self.sweepInterval
+            for change in nodes.sweep(at: turn.time, timeout: policies.heartbeatTimeout) {
                 publish(change, &turn)
             }
         }
-        while let id = agenda.popDue(at: turn.now) {
+        while let id = agenda.popDue(at: turn.time) {
             lookAt(id, &turn)
             turn.touched.append(id)
         }
@@ -31,7 +31,7 @@ extension Immunity {
 
     private mutating func timeOutAttempts(of incident: Incident, _ turn: inout Turn) {
         for attempt in incident.attempts
-        where attempt.status == .dispatched && timeout(of: attempt) <= turn.now {
+        where attempt.status == .dispatched && timeout(of: attempt) <= turn.time {
             let command = attempt.command
             var result = CommandResult(
                 actionID: command.actionID, actionType: command.actionType, node: command.node,
@@ -48,7 +48,7 @@ extension Immunity {
     }
 
     private mutating func endPhase(of incident: Incident, _ turn: inout Turn) {
-        let isOver = incident.until.map { $0 <= turn.now } ?? true
+        let isOver = incident.until.map { $0 <= turn.time } ?? true
         switch incident.phase {
         case .clearing:
             if isOver { resolve(incident.key, &turn) }
@@ -61,9 +61,9 @@ extension Immunity {
         case .deciding, .escalated, .resolved, .expired: break
         }
         guard let incident = open(incident.id), incident.phase != .acting else { return }
-        if turn.now - incident.assertedAt >= policies.expireAfter {
+        if turn.time - incident.assertedAt >= policies.expireAfter {
             expire(incident.key, &turn)
-        } else if incident.phase == .deciding, incident.until.map({ $0 <= turn.now }) ?? true {
+        } else if incident.phase == .deciding, incident.until.map({ $0 <= turn.time }) ?? true {
             decide(incident.key, &turn)
         }
     }
@@ -91,32 +91,32 @@ extension Immunity {
     private mutating func pursue(
         _ attempt: Attempt, of incident: Incident, _ turn: inout Turn
     ) {
-        guard let duty = duty(about: attempt, of: incident, at: turn.now) else { return }
+        guard let duty = duty(about: attempt, of: incident, at: turn.time) else { return }
         let id = attempt.command.actionID
-        if duty == .undo, undoLimit(of: attempt) <= turn.now {
+        if duty == .undo, undoLimit(of: attempt) <= turn.time {
             return giveUpUndo(of: attempt, incident, &turn)
         }
-        if let next = nextSend[id], next > turn.now { return }
+        if let next = nextSend[id], next > turn.time { return }
         switch duty {
         case .execute:
             var command = attempt.command
             command.epoch = epoch
             turn.directives.append(.send(command))
-            nextSend[id] = turn.now + Self.resendInterval
+            nextSend[id] = turn.time + Self.resendInterval
         case .renew:
             var command = attempt.command
             command.operation = .renew
             command.epoch = epoch
-            command.timestamp = turn.now.inMilliseconds
-            command.deadline = (turn.now + (command.lease ?? .zero)).inMilliseconds
+            command.timestamp = turn.time.inMilliseconds
+            command.deadline = (turn.time + (command.lease ?? .zero)).inMilliseconds
             turn.directives.append(.send(command))
-            nextSend[id] = turn.now + renewalInterval(of: command)
+            nextSend[id] = turn.time + renewalInterval(of: command)
         case .undo:
-            turn.directives.append(.send(undoCommand(for: attempt, at: turn.now)))
-            let asked = attempt.undoRequestedAt ?? turn.now
-            let isLate = turn.now - asked > (attempt.command.lease ?? .zero) + Self.leaseGrace
+            turn.directives.append(.send(undoCommand(for: attempt, at: turn.time)))
+            let asked = attempt.undoRequestedAt ?? turn.time
+            let isLate = turn.time - asked > (attempt.command.lease ?? .zero) + Self.leaseGrace
             nextSend[id] =
-                turn.now + (isLate ? Self.lateUndoResendInterval : Self.undoResendInterval)
+                turn.time + (isLate ? Self.lateUndoResendInterval : Self.undoResendInterval)
         }
     }
 
