@@ -129,7 +129,7 @@ extension BusError {
             (.invalidArgument, nil)
         case NATS_MAX_PAYLOAD: (.payloadTooLarge, "the message is larger than the server accepts")
         case NATS_INSUFFICIENT_BUFFER:
-            (.bufferFull, "not connected, and the buffer for messages meanwhile is full")
+            (.bufferFull, "the buffer is full: not connected, or the server reads too slowly")
         case NATS_INVALID_SUBSCRIPTION: (.closed, nil)
         default: (.library(Int(status.rawValue)), nil)
         }

@@ -1,4 +1,5 @@
 internal import CNATS
+internal import Synchronization
 
 extension Connection {
     /// Connects, on a thread of its own.
@@ -131,13 +132,23 @@ private final class Dial: Sendable {
     ) throws(BusError) -> OpaquePointer {
         let place = "\(address.host):\(address.port)"
         let limit = options.connectTimeout * addresses.count + Self.handshakeMargin
-        let watchdog = Deadlines.shared.schedule(after: limit) {
-            abandon(BusError(.timeout, "connect to \(place): the server stalls in the handshake"))
+        let breaker = HandshakeBreaker(ports: Set(addresses.map(\.port)))
+        let stalled = BusError(.timeout, "connect to \(place): the server stalls in the handshake")
+        let broken = Atomic<Bool>(false)
+        let breaking = Deadlines.shared.schedule(after: limit) {
+            broken.store(true, ordering: .relaxed)
+            breaker.shutDown()
         }
-        defer { Deadlines.shared.cancel(watchdog) }
+        // Whatever happens, nobody waits for ever.
+        let leaving = Deadlines.shared.schedule(after: limit * 2) { abandon(stalled) }
+        defer {
+            Deadlines.shared.cancel(breaking)
+            Deadlines.shared.cancel(leaving)
+        }
         var handle: OpaquePointer?
         let status = natsConnection_Connect(&handle, cOptions.raw)
         guard status == NATS_OK, let handle else {
+            if broken.load(ordering: .relaxed) { throw stalled }
             var last = NATS_OK
             let text = nats_GetLastError(&last).map { String(cString: $0) }
             throw BusError(status, "connect to \(place)", detail: text)

@@ -10,7 +10,7 @@ package final class Connection: Sendable {
     package enum Pending {
         /// cnats 3.4.1 multiplies by 1024 into a 32-bit integer: more than 1 << 20 becomes 0.
         package static let messages: CInt = 1 << 19
-        package static let bytes: CInt = 256 << 20
+        package static let bytes: CInt = 64 << 20
     }
 
     /// cnats' object. Sendable because cnats locks it itself; alive until `deinit`.
@@ -121,8 +121,8 @@ package final class Connection: Sendable {
         try loop.batch(handle, body)
     }
 
-    /// Closes the connection: what was published before is sent, subscriptions end.
-    /// May be called more than once.
+    /// Closes the connection: what was published before is sent, subscriptions end. Waits for a
+    /// server that does not read for half a second at most. May be called more than once.
     package func close() { natsConnection_Close(handle) }
 
     /// Waits until the server has taken everything published so far.

@@ -46,6 +46,7 @@ final class DeliveryBox: Sendable {
     private let ended: @Sendable () -> Void
     /// cnats' object until the subscription has ended. The pointer is only used under the lock.
     private let subscription = Mutex<UInt?>(nil)
+    private let droppedAtEnd = Atomic<Int>(0)
     /// Calls of the handler since the last flush; only with `.batched` writes, on its one thread.
     private let collected = Atomic<Int>(0)
 
@@ -106,15 +107,17 @@ final class DeliveryBox: Sendable {
         }
     }
 
+    /// Messages lost because they waited in cnats too long; stays when the subscription has ended.
     var dropped: Int {
         subscription.withLock { subscription in
-            guard let pointer = subscription.flatMap({ OpaquePointer(bitPattern: $0) }) else {
-                return 0
-            }
-            var count: Int64 = 0
-            natsSubscription_GetDropped(pointer, &count)
-            return Int(count)
+            subscription.map { Self.dropped($0) } ?? droppedAtEnd.load(ordering: .relaxed)
         }
+    }
+
+    private static func dropped(_ subscription: UInt) -> Int {
+        var count: Int64 = 0
+        natsSubscription_GetDropped(OpaquePointer(bitPattern: subscription), &count)
+        return Int(count)
     }
 
     /// So many messages may be handled before what their handler published is sent.
@@ -161,6 +164,9 @@ final class DeliveryBox: Sendable {
         guard let closure else { return }
         let box = Unmanaged<DeliveryBox>.fromOpaque(closure).takeRetainedValue()
         let pointer = box.subscription.withLock { subscription in
+            if let subscription {
+                box.droppedAtEnd.store(DeliveryBox.dropped(subscription), ordering: .relaxed)
+            }
             defer { subscription = nil }
             return subscription
         }

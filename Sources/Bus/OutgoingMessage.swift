@@ -25,7 +25,7 @@ final class OutgoingMessage {
     deinit { natsMsg_Destroy(raw) }
 
     private func add(_ name: String, _ value: String) throws(BusError) {
-        guard Self.isName(name) else {
+        guard Subject.isToken(name) else {
             throw BusError(
                 .invalidArgument,
                 "header name of \(name.utf8.count) bytes refused: use A-Z a-z 0-9 _ -")
@@ -34,7 +34,7 @@ final class OutgoingMessage {
         guard !value.isEmpty else {
             throw BusError(.invalidArgument, "header \(name) refused: its value is empty")
         }
-        guard value.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7f }) else {
+        guard Self.isPrintable(value) else {
             throw BusError(
                 .invalidArgument, "header \(name) refused: its value has a control character")
         }
@@ -42,5 +42,11 @@ final class OutgoingMessage {
         guard status == NATS_OK else { throw BusError(status, "header \(name)") }
     }
 
-    private static func isName(_ name: String) -> Bool { Subject.isToken(name) }
+    private static func isPrintable(_ value: String) -> Bool {
+        var copy = value
+        return copy.withUTF8 { bytes in
+            for byte in bytes where byte < 0x20 || byte == 0x7f { return false }
+            return true
+        }
+    }
 }

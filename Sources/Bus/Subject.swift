@@ -31,7 +31,12 @@ package enum Subject {
 
     /// Whether a text can stand as one token of a subject.
     package static func isToken(_ text: String) -> Bool {
-        !text.isEmpty && text.utf8.count <= lengthLimit && text.utf8.allSatisfy(isTokenByte)
+        var copy = text
+        return copy.withUTF8 { bytes in
+            guard !bytes.isEmpty, bytes.count <= lengthLimit else { return false }
+            for byte in bytes where !isTokenByte(byte) { return false }
+            return true
+        }
     }
 
     private static func flaw(in bytes: UnsafeBufferPointer<UInt8>, _ use: Use) -> String? {

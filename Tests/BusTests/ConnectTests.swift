@@ -153,5 +153,8 @@ struct ConnectTests {
         options.connectTimeout = .milliseconds(100)
         let error = await failure(options)
         #expect(error?.code == .timeout)
+        #expect(error?.message.contains("stalls") == true)
+        // Nothing of ours goes on with it: neither the probe nor cnats.
+        #expect(await eventually { peer.hungUp == 2 })
     }
 }

@@ -171,7 +171,7 @@ struct ReconnectTests {
     func frozenServer(setup: Setup) async throws {
         let server = try await NATSServer.start(binary: setup.binary)
         var options = setup.options(server)
-        options.pingInterval = .milliseconds(50)
+        options.pingInterval = .milliseconds(200)
         options.maxPingsOut = 2
         options.writeDeadline = .milliseconds(200)
         let connection = try await Connection.connect(options)
@@ -180,7 +180,8 @@ struct ReconnectTests {
         _ = await events.next()
         server.freeze()
         let error = await busError { try await connection.flush(timeout: .milliseconds(50)) }
-        #expect(error?.code == .timeout)
+        // On a busy machine the silence may have been noticed first.
+        #expect(error?.code == .timeout || error?.code == .notConnected)
         guard case .disconnected = await events.next() else {
             Issue.record("no disconnection was reported")
             return

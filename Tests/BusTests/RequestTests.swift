@@ -84,4 +84,29 @@ struct RequestTests {
             silent.cancel()
         }
     }
+
+    @Test(arguments: Setup.all)
+    func ownInboxPrefix(setup: Setup) async throws {
+        let server = try await NATSServer.start(
+            binary: setup.binary,
+            config: """
+                authorization { users: [ { user: u, password: p,
+                  permissions: { publish: [">"], subscribe: ["_INBOX_nova.>", "echo"] } } ] }
+                """)
+        var options = setup.options(server)
+        options.user = "u"
+        options.password = "p"
+        options.inboxPrefix = "_INBOX_nova"
+        let connection = try await Connection.connect(options)
+        defer { connection.close() }
+        let echo = try connection.subscribe("echo") { try? $0.respond($0.payload) }
+        #expect(try await connection.request("echo", [1], timeout: .seconds(10)).payload == [1])
+        let js = connection.jetStream
+        _ = try await js.ensureStream(.init(name: "S", subjects: ["s"]))
+        #expect(try await js.publish("s", [1]).sequence == 1)
+        var read = 0
+        for try await _ in try js.readRange("S", 1...1) { read += 1 }
+        #expect(read == 1)
+        echo.cancel()
+    }
 }

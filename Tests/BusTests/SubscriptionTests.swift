@@ -46,6 +46,32 @@ struct SubscriptionTests {
         }
     }
 
+    /// A handler that does not keep up at all loses what is beyond cnats' limits, and it is told.
+    @Test(arguments: Setup.all)
+    func slowConsumersAreReported(setup: Setup) async throws {
+        try await withServer(setup) { server, connection in
+            var events = connection.events().makeAsyncIterator()
+            _ = await events.next()
+            let gate = DispatchSemaphore(value: 0)
+            let delivery = try connection.subscribe("a") { _ in gate.wait() }
+            let sender = try await Connection.connect(setup.options(server))
+            defer { sender.close() }
+            let megabyte = [UInt8](repeating: 7, count: 1 << 20)
+            for _ in 0..<80 {
+                #expect(await eventually { (try? sender.publish("a", megabyte)) != nil })
+            }
+            guard case .slowConsumer("a", let dropped) = await events.next() else {
+                Issue.record("no slow consumer was reported")
+                return
+            }
+            #expect(dropped > 0)
+            #expect(delivery.dropped > 0)
+            #expect(connection.isConnected)
+            for _ in 0..<81 { gate.signal() }
+            delivery.cancel()
+        }
+    }
+
     @Test(arguments: Setup.all)
     func cancelledWhileWaiting(setup: Setup) async throws {
         try await withServer(setup) { _, connection in

@@ -107,6 +107,15 @@ final class FakePeer: Sendable {
         for client in accepted.all { close(client) }
     }
 
-    /// How many connections are open that it did not hang up.
-    var clients: Int { accepted.count }
+    /// How many clients have hung up by themselves.
+    var hungUp: Int {
+        accepted.all.filter { client in
+            var bytes = [UInt8](repeating: 0, count: 4096)
+            var count: Int
+            repeat {
+                count = recv(client, &bytes, bytes.count, CInt(MSG_DONTWAIT))
+            } while count > 0
+            return count == 0 || errno == ECONNRESET
+        }.count
+    }
 }
