@@ -20,29 +20,32 @@ struct Agenda: Sendable {
     /// Entries that may be superseded for each that counts, before the heap is built anew.
     private static let slack = 4
 
-    /// The time of the first entry, which may be superseded: nothing is due before.
+    /// When the first incident is due.
     var next: Timestamp? { heap.first?.time }
 
+    /// Notes when an incident is due next; `nil`: not any more.
     mutating func schedule(_ id: String, at time: Timestamp?) {
-        guard let time else {
-            times[id] = nil
-            return
-        }
         guard times[id] != time else { return }
         times[id] = time
-        push(Entry(time: time, id: id))
-        if heap.count > 64 + Self.slack * times.count { rebuild() }
+        if let time {
+            push(Entry(time: time, id: id))
+            if heap.count > 64 + Self.slack * times.count { rebuild() }
+        }
+        dropSuperseded()
     }
 
     /// Takes out the next incident that is due.
     mutating func popDue(at now: Timestamp) -> String? {
-        while let first = heap.first, first.time <= now {
-            removeFirst()
-            guard times[first.id] == first.time else { continue }
-            times[first.id] = nil
-            return first.id
-        }
-        return nil
+        guard let first = heap.first, first.time <= now else { return nil }
+        removeFirst()
+        times[first.id] = nil
+        dropSuperseded()
+        return first.id
+    }
+
+    /// Keeps an entry that counts at the top.
+    private mutating func dropSuperseded() {
+        while let first = heap.first, times[first.id] != first.time { removeFirst() }
     }
 
     private mutating func rebuild() {
