@@ -92,10 +92,15 @@ let package = Package(
         tests(
             "ThermalSentinelTests",
             ["ThermalSentinel", "Antibody", "Protocol", "Platform", "Settings"]),
-        tests("CoordinatorTests", ["Coordinator", "Immunity", "Protocol", "Bus", "TestSupport"]),
         tests(
             "OperatorTests",
             ["Operator", "Protocol", "Audit", "Bus", "Platform", "Runtime", "TestSupport", "skos"]),
+        tests(
+            "CoordinatorTests",
+            [
+                "Coordinator", "Immunity", "Audit", "Protocol", "Bus", "Runtime", "Settings",
+                "TestSupport",
+            ]),
         tests("TidyTests", []),
     ]
 )

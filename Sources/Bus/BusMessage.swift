@@ -83,6 +83,9 @@ package final class BusMessage: @unchecked Sendable {
         return (0..<Int(count)).compactMap { values[$0].map { String(cString: $0) } }
     }
 
+    /// The most bytes (headers and payload) the server takes in an answer.
+    package var maxAnswer: Int { connection.maxPayload }
+
     /// Answers the message, when it is a request; else does nothing.
     /// - Throws: as `Connection.publish`.
     package func respond(

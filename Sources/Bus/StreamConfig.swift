@@ -80,10 +80,12 @@ package struct StreamConfig: Sendable, Equatable {
     /// Where `found`, as the server echoed it, is not what this asks for; `nil` when it is.
     ///
     /// It has to be looked at even after a successful creation: servers before 2.12 silently
-    /// ignore fields they do not know.
-    func difference(from found: JSON.Object) -> (field: String, wanted: String, found: String)? {
+    /// ignore fields they do not know. Those in `adjustable` are not looked at.
+    func difference(
+        from found: JSON.Object, except adjustable: Set<String> = []
+    ) -> (field: String, wanted: String, found: String)? {
         guard case .object(let wanted) = json else { return nil }
-        for (field, value) in wanted.members {
+        for (field, value) in wanted.members where !adjustable.contains(field) {
             let echoed = found[field]
             let same =
                 switch field {
@@ -120,6 +122,9 @@ package struct StreamInfo: Sendable, Equatable {
     /// 0 when nothing was ever stored; stays when messages expire.
     package var lastSequence: UInt64
     package var consumers: Int
+    /// When it was created, as the server writes it: tells a stream from one of the same name that was
+    /// there before.
+    package var created: String
     /// The configuration as the server echoed it.
     let config: JSON.Object
 
@@ -135,6 +140,7 @@ package struct StreamInfo: Sendable, Equatable {
         firstSequence = number("first_seq")
         lastSequence = number("last_seq")
         consumers = Int(number("consumer_count"))
+        created = object["created"]?.string ?? ""
         self.config = config
     }
 

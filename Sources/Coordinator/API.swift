@@ -9,14 +9,28 @@ import Synchronization
 /// A request's payload is a JSON object or nothing; the answer is a JSON object, with an `error` of
 /// `code` and `message` when it could not be done.
 final class API: Sendable {
-    private weak let session: Session?
-    private let context: Session.Context
+    private weak let coordinator: CoordinatorService?
+    private let jetStream: JetStream
+    private let metrics: Metrics
+    private let clock: SteadyClock
+    private let logger: Logger
     private let startedAt: Timestamp
+    /// Stories being read at the moment.
+    private let readers = Mutex(0)
 
-    init(session: Session, context: Session.Context) {
-        self.session = session
-        self.context = context
-        startedAt = context.clock.now()
+    /// How many stories are read at once: each reads the whole audit.
+    static let readerLimit = 4
+
+    init(
+        coordinator: CoordinatorService, jetStream: JetStream, metrics: Metrics,
+        clock: SteadyClock, logger: Logger
+    ) {
+        self.coordinator = coordinator
+        self.jetStream = jetStream
+        self.metrics = metrics
+        self.clock = clock
+        self.logger = logger
+        startedAt = clock.now()
     }
 
     /// Why a request was not granted; the code is for programs, the message for people.
@@ -31,6 +45,9 @@ final class API: Sendable {
         static func notFound(_ message: String) -> Failure {
             Failure(code: "not_found", message: message)
         }
+
+        static let busy = Failure(
+            code: "busy", message: "too many requests wait already; ask again in a moment")
     }
 
     func answer(_ message: BusMessage) {
@@ -53,27 +70,34 @@ final class API: Sendable {
     }
 
     private func answer(_ verb: String, _ fields: Fields, _ message: BusMessage) throws {
+        let budget = message.answerBudget
         switch verb {
-        case "status": ask(message) { [self] in status($0) }
-        case "nodes": ask(message) { Views.nodes($0.immunity.nodes) }
+        case "status": try ask(message) { [self] in status($0, $1) }
+        case "nodes":
+            let page = try Page(fields, budget)
+            try ask(message) { view, _ in Views.nodes(view.immunity.nodes, page) }
         case "incidents":
             let all = try fields.bool("all") ?? false
-            ask(message) { Views.incidents($0.immunity.state, all: all) }
+            let page = try Page(fields, budget)
+            try ask(message) { view, _ in Views.incidents(view.immunity.state, all: all, page) }
         case "alerts":
             let limit = Int(clamping: try fields.integer("limit") ?? 50)
-            ask(message) { Views.alerts($0.alerts.suffix(max(0, limit))) }
+            try ask(message) { view, _ in
+                Views.alerts(view.alerts.suffix(max(0, limit)), budget: budget)
+            }
         case "breakers":
-            let clock = context.clock
-            ask(message) { Views.breakers($0.immunity.state.breakers, at: clock.now()) }
-        case "metrics": respond(message, ["text": .string(context.metrics.text())])
-        case "policy": ask(message) { Views.policies($0.immunity.policies) }
+            let page = try Page(fields, budget)
+            try ask(message) { [clock] view, _ in
+                Views.breakers(view.immunity.state.breakers, at: clock.now(), page)
+            }
+        case "metrics": respond(message, ["text": .string(metrics.text())])
+        case "policy": try ask(message) { view, _ in Views.policies(view.immunity.policies) }
         case "breaker_reset": try resetBreaker(fields, message)
         case "undo":
-            let id = try fields.required("id", try fields.string("id"))
-            act(.undo(id: id, actor: try Self.actor(fields)), message)
+            let id = try fields.required("id", try fields.identifier("id"))
+            try act(.undo(id: id, actor: try Self.actor(fields)), message)
         case "explain":
-            let id = try fields.required("id", try fields.string("id"))
-            explain(id, message)
+            try explain(try fields.required("id", try fields.identifier("id")), message)
         default:
             throw Failure.badRequest(
                 "unknown verb \(Name.quoted(verb)); known: \(Self.verbs.joined(separator: ", "))")
@@ -87,48 +111,68 @@ final class API: Sendable {
     ]
 
     private static func actor(_ fields: Fields) throws(MessageError) -> String {
-        try fields.string("actor", limit: Limits.identifierBytes) ?? "operator"
+        try fields.identifier("actor") ?? "operator"
     }
 
     private func resetBreaker(_ fields: Fields, _ message: BusMessage) throws {
-        let text = try fields.string("breaker")
+        let text = try fields.identifier("breaker")
         let key = text.flatMap(BreakerKey.init)
         if let text, key == nil {
             throw Failure.badRequest(
                 "\(Name.quoted(text)) is not node:action or node:action:resource")
         }
-        act(.resetBreaker(key, actor: try Self.actor(fields)), message)
+        try act(.resetBreaker(key, actor: try Self.actor(fields)), message)
     }
 
     // MARK: Ways to answer
 
+    private func session() throws(Failure) -> Session {
+        switch coordinator?.access {
+        case .session(let session): return session
+        case .idle(let reason):
+            throw Failure(
+                code: "not_acting", message: "the coordinator does not act at the moment: \(reason)"
+            )
+        case nil: throw Failure(code: "not_acting", message: "the coordinator has ended")
+        }
+    }
+
     /// Answers from a consistent view of the state.
     private func ask(
-        _ message: BusMessage, _ body: @escaping @Sendable (Engine.View) -> JSON.Object
-    ) {
-        session?.engine.submit(.question { [self] view in respond(message, body(view)) })
+        _ message: BusMessage,
+        _ body: @escaping @Sendable (Engine.View, Session) -> JSON.Object
+    ) throws(Failure) {
+        let session = try session()
+        let isTaken = session.engine.offer(
+            .question { [self] view in respond(message, body(view, session)) })
+        if !isTaken { throw .busy }
     }
 
     /// Has the core do something, and answers when it is durable.
-    private func act(_ input: Immunity.Input, _ message: BusMessage) {
-        session?.ask(input) { [self] outcome, granted in
+    private func act(_ input: Immunity.Input, _ message: BusMessage) throws(Failure) {
+        let isTaken = try session().ask(input) { [self] outcome, granted in
             respond(
                 message,
                 granted
-                    ? ["outcome": .string(outcome)]
-                    : Self.object(Failure.notFound(outcome)))
+                    ? ["outcome": .string(outcome)] : Self.object(Failure.notFound(outcome)))
         }
+        if !isTaken { throw .busy }
     }
 
     /// Reads the records back that mention an incident, an alert, an action or a node. The audit alone
     /// answers: nothing that is not in it is claimed.
-    private func explain(_ id: String, _ message: BusMessage) {
-        let jetStream = context.control.jetStream
+    private func explain(_ id: String, _ message: BusMessage) throws(Failure) {
+        let isTaken = readers.withLock { readers in
+            guard readers < Self.readerLimit else { return false }
+            readers += 1
+            return true
+        }
+        guard isTaken else { throw .busy }
         Task {
+            defer { readers.withLock { $0 -= 1 } }
             do {
-                let last = try await jetStream.streamInfo(Subjects.auditStream).lastSequence
-                let story = try await Story.read(id, jetStream, upTo: last)
-                respond(message, story)
+                respond(
+                    message, try await Story.read(id, jetStream, budget: message.answerBudget))
             } catch {
                 respond(message, Self.object(Failure(code: "unavailable", message: "\(error)")))
             }
@@ -141,25 +185,32 @@ final class API: Sendable {
 
     private func respond(_ message: BusMessage, _ object: JSON.Object) {
         do throws(BusError) {
-            try message.respond(JSON.object(object).encoded)
+            do throws(BusError) {
+                try message.respond(JSON.object(object).encoded)
+            } catch  where error.code == .payloadTooLarge {
+                let failure = Failure(code: "too_large", message: error.description)
+                try message.respond(JSON.object(Self.object(failure)).encoded)
+            }
         } catch {
-            context.logger.warning(
+            logger.warning(
                 "could not answer", ["subject": message.subject, "error": error.description])
         }
     }
 
-    private func status(_ view: Engine.View) -> JSON.Object {
+    private func status(_ view: Engine.View, _ session: Session) -> JSON.Object {
         var status = Views.status(view)
         status["version"] = .string(BuildInfo.version)
-        status["coordinator"] = .string(context.actor)
+        status["coordinator"] = .string(session.actor)
         status["started"] = .string(startedAt.description)
-        status["time"] = .string(context.clock.now().description)
-        status["nats"] = [
-            "url": .string(context.control.connectedURL ?? ""),
-            "server_version": .string(context.control.serverVersion ?? ""),
-        ]
-        status["config"] = session.map { $0.configurationView() }
-        status["dropped_heartbeats"] = .integer(Int64(session?.engine.droppedHeartbeats ?? 0))
+        status["time"] = .string(clock.now().description)
+        status["nats"] = session.connectionView()
+        status["config"] = session.configurationView()
+        status["dropped_heartbeats"] = .integer(Int64(session.engine.droppedHeartbeats))
         return status
     }
+}
+
+extension BusMessage {
+    /// How many bytes an answer may have: what the server takes, less what surrounds a list.
+    fileprivate var answerBudget: Int { max(4096, maxAnswer - 4096) }
 }

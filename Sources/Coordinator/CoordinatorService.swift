@@ -5,118 +5,191 @@ package import Runtime
 package import Settings
 import Synchronization
 
+/// Why the coordinator must not act.
+struct CoordinatorFailure: Error, CustomStringConvertible {
+    /// Whether trying again later may help; damaged state is for a human.
+    var isTransient: Bool
+    var description: String
+}
+
 /// The coordinator: one term after the other, until it is asked to stop or another coordinator takes
 /// over.
 package final class CoordinatorService: Service {
     package let name = "coordinator"
-    private let configuration: Mutex<LoadedConfig>
     private let changes: AsyncStream<ConfigWatcher.Change>?
-    private let logger = Logger("coordinator")
+    private let logger: Logger
     private let metrics: Metrics
     private let meters: CoordinatorMeters
     private let clock: SteadyClock
-    private let running = Mutex(Running())
+    private let standing = Mutex(Standing())
+    /// Held while a configuration is handed to the session, so that an older one cannot come after.
+    private let handover: Mutex<Session.Configuration>
+    private let stops: AsyncStream<Void>
+    private let stop: AsyncStream<Void>.Continuation
 
-    private struct Running {
+    /// Where the coordinator stands at the moment.
+    private struct Standing {
         var session: Session?
-        var isStopping = false
-        var refusal: String?
+        /// Why there is no session.
+        var obstacle = "it is starting"
     }
 
     /// `changes` are edits of the configuration; `nil` when there is no file to edit.
     package init(
         _ configuration: LoadedConfig, changes: AsyncStream<ConfigWatcher.Change>?,
-        metrics: Metrics = Metrics(), clock: SteadyClock = SteadyClock()
+        metrics: Metrics = Metrics(), clock: SteadyClock = SteadyClock(),
+        logger: Logger = Logger("coordinator")
     ) {
-        self.configuration = Mutex(configuration)
+        handover = Mutex(Session.Configuration(loaded: configuration))
         self.changes = changes
         self.metrics = metrics
         self.clock = clock
+        self.logger = logger
         meters = CoordinatorMeters(metrics)
+        (stops, stop) = AsyncStream.makeStream()
     }
 
-    package func shutdown() async {
-        let session = running.withLock { running in
-            running.isStopping = true
-            return running.session
-        }
-        session?.end()
-    }
+    package func shutdown() async { stop.finish() }
 
     package func run() async throws {
-        let config = configuration.withLock { $0.config }
-        let control = try await connect(config, "coordinator", .batched)
-        let bulk = try await connect(config, "coordinator-bulk", .buffered)
-        defer {
-            control.close()
-            bulk.close()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            defer { group.cancelAll() }
+            group.addTask { try await self.serve() }
+            group.addTask { [stops] in for await _ in stops {} }
+            try await group.next()
         }
+    }
+
+    // MARK: Terms
+
+    /// The first pause after a term that has failed, and the longest.
+    private static let pauses: (first: Duration, longest: Duration) = (
+        .milliseconds(250), .seconds(10)
+    )
+    /// How long what was published last may take to leave at the end.
+    private static let flushLimit: Duration = .seconds(2)
+
+    private func serve() async throws {
+        let config = handover.withLock { $0.loaded.config }
+        var links = try await Links.connect(config.nats, logger)
         let watching = Task { await watch() }
         defer { watching.cancel() }
-        var nodes = Nodes()
+        var past = Past()
         var backoff = Backoff(
-            base: .milliseconds(250), limit: .seconds(10), seed: UInt64(clock.now().seconds))
-        while !running.withLock({ $0.isStopping }) {
+            base: Self.pauses.first, limit: Self.pauses.longest, seed: UInt64(clock.now().seconds))
+        var api = try listen(links)
+        while !Task.isCancelled {
+            if links.areClosed {
+                // Refused by the server for good, as after new credentials: only new ones may do.
+                api.cancel()
+                links.close()
+                links = try await Links.connect(config.nats, logger)
+                api = try listen(links)
+            }
             do {
-                let session = try await Session.begin(context(control, bulk), nodes: nodes)
-                guard adopt(session) else { break }
-                backoff.reset()
-                defer { nodes = session.engine.nodes }
-                try await session.run()
-                session.end()
+                try await links.ready()
+                let session = try await Session.begin(context(links), &past)
+                adopt(session)
+                let began = clock.now()
+                defer {
+                    session.end()
+                    past.nodes = session.engine.nodes
+                    if clock.now() - began > Self.pauses.longest { backoff.reset() }
+                }
+                do { try await session.run() } catch  where Task.isCancelled {}
+                if Task.isCancelled { await session.drain() }
             } catch {
-                release()
-                try await handle(error, retryingAfter: backoff.next())
+                if Task.isCancelled { break }
+                try release(error)
+                try? await Task.sleep(for: backoff.next())
             }
         }
-        try? await control.flush(timeout: .seconds(2))
+        api.cancel()
+        try? await links.control.flush(timeout: Self.flushLimit)
+        links.close()
     }
 
-    private func context(_ control: Connection, _ bulk: Connection) -> Session.Context {
-        let configuration = configuration.withLock { $0 }
+    private func context(_ links: Links) -> Session.Context {
+        let configuration = handover.withLock { $0 }
         return Session.Context(
-            control: control, bulk: bulk, logger: logger, meters: meters, metrics: metrics,
-            clock: clock,
-            actor: "coordinator-\(configuration.config.nodeName)", configuration: configuration)
+            control: links.control, bulk: links.bulk, logger: logger, meters: meters,
+            clock: clock, actor: "coordinator-\(configuration.loaded.config.nodeName)",
+            configuration: configuration)
     }
 
-    private func adopt(_ session: Session) -> Bool {
-        let isWanted = running.withLock { running in
-            running.session = session
-            return !running.isStopping
+    private func listen(_ links: Links) throws(BusError) -> Delivery {
+        let api = API(
+            coordinator: self, jetStream: links.control.jetStream, metrics: metrics, clock: clock,
+            logger: logger)
+        return try links.control.subscribe(Subjects.api) { api.answer($0) }
+    }
+
+    private func adopt(_ session: Session) {
+        standing.withLock { $0.session = session }
+        // The configuration may have changed while the session began.
+        handover.withLock { session.configure($0) }
+    }
+
+    /// Ends a term; throws when there must not be another.
+    private func release(_ error: any Error) throws {
+        standing.withLock { standing in
+            standing.session = nil
+            standing.obstacle = "\(error)"
         }
-        if !isWanted { session.end() }
-        return isWanted
-    }
-
-    private func release() {
-        let session = running.withLock { running in
-            defer { running.session = nil }
-            return running.session
-        }
-        session?.end()
-    }
-
-    private func handle(_ error: any Error, retryingAfter wait: Duration) async throws {
         if let failure = error as? CoordinatorFailure, !failure.isTransient { throw failure }
-        if let failure = error as? BusError, failure.isFenced {
-            throw CoordinatorFailure(
-                isTransient: false,
-                description: "another coordinator has taken over the audit: this one stands down")
-        }
-        logger.error("term ended; nothing is decided until the next one", ["error": "\(error)"])
-        try await Task.sleep(for: wait)
+        logger.error("nothing is decided until the next term", ["reason": "\(error)"])
     }
 
-    private func connect(
-        _ config: Config, _ name: String, _ writes: Connection.Options.Writes
+    // MARK: For the API
+
+    /// The session, or why there is none.
+    enum Access {
+        case session(Session)
+        case idle(reason: String)
+    }
+
+    var access: Access {
+        standing.withLock { standing in
+            standing.session.map { .session($0) } ?? .idle(reason: standing.obstacle)
+        }
+    }
+
+    // MARK: Configuration
+
+    private func watch() async {
+        guard let changes else { return }
+        for await change in changes {
+            handover.withLock { configuration in
+                switch change {
+                case .applied(let loaded): configuration = Session.Configuration(loaded: loaded)
+                case .refused(let error): configuration.refusal = error.description
+                }
+                if case .session(let session) = access { session.configure(configuration) }
+            }
+        }
+    }
+}
+
+/// The coordinator's connections: one for what must be fast, one for heartbeats.
+private struct Links {
+    var control: Connection
+    var bulk: Connection
+
+    static func connect(_ nats: Config.NATS, _ logger: Logger) async throws -> Links {
+        Links(
+            control: try await connect(nats, "coordinator", .batched, logger),
+            bulk: try await connect(nats, "coordinator-bulk", .buffered, logger))
+    }
+
+    private static func connect(
+        _ nats: Config.NATS, _ name: String, _ writes: Connection.Options.Writes,
+        _ logger: Logger
     ) async throws -> Connection {
-        var options = Connection.Options(urls: config.nats.urls, name: "skos-\(name)")
-        options.credentialsFile = config.nats.credentialsFile
+        var options = Connection.Options(urls: nats.urls, name: "skos-\(name)")
+        options.credentialsFile = nats.credentialsFile
         options.writes = writes
         options.retryOnFailedConnect = true
-        let logger = logger
-        let urls = config.nats.urls.joined(separator: ",")
+        let urls = nats.urls.joined(separator: ",")
         options.onFailedAttempt = { error in
             logger.warning("NATS not reachable yet", ["url": urls, "error": error.description])
         }
@@ -127,16 +200,22 @@ package final class CoordinatorService: Service {
         return connection
     }
 
-    private func watch() async {
-        guard let changes else { return }
-        for await change in changes {
-            switch change {
-            case .applied(let loaded):
-                configuration.withLock { $0 = loaded }
-                running.withLock { $0.session }?.configure(loaded)
-            case .refused(let error):
-                running.withLock { $0.session }?.refuse(error.description)
+    var areClosed: Bool { control.isClosed || bulk.isClosed }
+
+    /// Waits until the connection is up.
+    func ready() async throws(BusError) {
+        for await event in control.events() {
+            switch event {
+            case .connected, .reconnected: return
+            case .closed(let reason):
+                throw BusError(.closed, "NATS has ended the connection for good: \(reason)")
+            case .disconnected, .lameDuck, .slowConsumer, .error: break
             }
         }
+    }
+
+    func close() {
+        control.close()
+        bulk.close()
     }
 }

@@ -37,10 +37,14 @@ final class Engine: Sendable {
     /// How many heartbeats may wait before the oldest are dropped: each agent sends another soon.
     static let heartbeatLimit = 200_000
 
+    /// How many items may wait before those are refused that can be sent again: results, questions.
+    /// Alerts are bounded by their consumer.
+    static let itemLimit = 20_000
+
     private struct Queue {
         var acks: [PubAckResult] = []
-        var urgent: [Item] = []
-        var heartbeats: [Heartbeat] = []
+        var urgent = Backlog<Item>()
+        var heartbeats = Backlog<Heartbeat>()
         var droppedHeartbeats = 0
         var isDriven = false
         var isStopped = false
@@ -71,11 +75,29 @@ final class Engine: Sendable {
         if mustDrive { drive() }
     }
 
+    /// Submits an item that its sender will send again, unless too many wait; says whether it did.
+    func offer(_ item: Item) -> Bool {
+        let (isTaken, mustDrive) = queue.withLock { queue in
+            guard queue.urgent.count < Self.itemLimit, !queue.isStopped else {
+                return (false, false)
+            }
+            queue.urgent.append(item)
+            return (true, Self.claim(&queue))
+        }
+        if mustDrive { drive() }
+        return isTaken
+    }
+
+    /// Whether `offer` would take an item.
+    var hasRoom: Bool {
+        queue.withLock { $0.urgent.count < Self.itemLimit && !$0.isStopped }
+    }
+
     func submit(_ heartbeat: Heartbeat) {
         let mustDrive = queue.withLock { queue in
             if queue.heartbeats.count >= Self.heartbeatLimit {
-                queue.heartbeats.removeFirst(Self.heartbeatBatch)
-                queue.droppedHeartbeats += Self.heartbeatBatch
+                _ = queue.heartbeats.popFirst()
+                queue.droppedHeartbeats += 1
             }
             queue.heartbeats.append(heartbeat)
             return Self.claim(&queue)
@@ -92,13 +114,24 @@ final class Engine: Sendable {
     /// What the next session may take over: soft state that no record holds.
     var nodes: Nodes { core.withLock { $0.immunity.nodes } }
 
+    /// The last place of the audit that the core has filled, durable or not, and the last that is
+    /// durable.
+    var position: (appended: UInt64, durable: UInt64) {
+        core.withLock { ($0.sequence, $0.durable) }
+    }
+
     /// The state as of the last record, durable or not yet.
-    var position: (state: State, sequence: UInt64, hash: String) {
+    var snapshot: (state: State, sequence: UInt64, hash: String) {
         core.withLock { ($0.immunity.state, $0.sequence, $0.hash) }
     }
 
-    /// The last record, durable or not yet.
-    var sequence: UInt64 { core.withLock { $0.sequence } }
+    /// Whether nothing waits for anything, or nothing more will be done.
+    var isSettled: Bool {
+        let (isIdle, isStopped) = queue.withLock { queue in
+            (queue.urgent.isEmpty && queue.acks.isEmpty && !queue.isDriven, queue.isStopped)
+        }
+        return isStopped || (isIdle && core.withLock { $0.outstanding == 0 })
+    }
 
     private static func claim(_ queue: inout Queue) -> Bool {
         guard !queue.isDriven, !queue.isStopped else { return false }
@@ -109,7 +142,7 @@ final class Engine: Sendable {
     private struct Batch {
         var acks: [PubAckResult] = []
         var items: [Item] = []
-        var heartbeats: ArraySlice<Heartbeat> = []
+        var heartbeats: [Heartbeat] = []
     }
 
     private func drive() {
@@ -151,25 +184,11 @@ final class Engine: Sendable {
         guard !queue.isStopped else { return nil }
         var batch = Batch()
         swap(&batch.acks, &queue.acks)
+        // An item appends a few records as a rule, so a full window is exceeded by little; what a rare
+        // one appends beyond it waits in the core.
         let room = Self.window - queue.outstanding
-        if room > 0, !queue.urgent.isEmpty {
-            // An item appends a few records at most, so a full window is exceeded by little.
-            if queue.urgent.count <= room {
-                swap(&batch.items, &queue.urgent)
-            } else {
-                batch.items = Array(queue.urgent.prefix(room))
-                queue.urgent.removeFirst(room)
-            }
-        }
-        if !queue.heartbeats.isEmpty {
-            if queue.heartbeats.count <= Self.heartbeatBatch {
-                batch.heartbeats = queue.heartbeats[...]
-                queue.heartbeats = []
-            } else {
-                batch.heartbeats = queue.heartbeats.prefix(Self.heartbeatBatch)
-                queue.heartbeats.removeFirst(Self.heartbeatBatch)
-            }
-        }
+        if room > 0 { batch.items = queue.urgent.take(room) }
+        batch.heartbeats = queue.heartbeats.take(Self.heartbeatBatch)
         guard !batch.acks.isEmpty || !batch.items.isEmpty || !batch.heartbeats.isEmpty else {
             queue.isDriven = false
             return nil

@@ -11,7 +11,12 @@ struct EngineCore: Sendable {
     private(set) var sequence: UInt64
     private(set) var hash: String
     /// The last record that is durable.
-    private var durable: UInt64
+    private(set) var durable: UInt64
+    /// Records that wait until fewer are on their way: one tick may have thousands to say, and the
+    /// stream's server takes only so many at once.
+    private var unsent = Backlog<Outgoing>()
+    /// The last record that was handed to the stream.
+    private var sent: UInt64
     /// What waits for records to be durable, with the last of those.
     private var waiting = Backlog<(after: UInt64, effect: Effect)>()
     /// The last alerts, newest last, for `skos alerts`.
@@ -24,8 +29,22 @@ struct EngineCore: Sendable {
     let clock: SteadyClock
     let actor: String
 
-    /// How many alerts are kept for `skos alerts`.
+    /// A record on its way into the stream.
+    struct Outgoing: Sendable {
+        var subject: String
+        var payload: [UInt8]
+        /// Its place, once it is stored.
+        var sequence: UInt64
+        var previous: String
+        var hash: String
+    }
+
+    /// How many records may be on their way; less than what makes servers refuse (10,000).
+    static let window: UInt64 = 2048
+    /// How many alerts are kept for `skos alerts`, and up to how many bytes of a record with all that
+    /// their senders have added.
     static let alertLimit = 500
+    static let alertBytes = 4096
 
     init(
         immunity: Immunity, sequence: UInt64, hash: String, alerts: [AlertEvent],
@@ -36,12 +55,13 @@ struct EngineCore: Sendable {
         self.hash = hash
         self.alerts = alerts
         durable = sequence
+        sent = sequence
         self.outputs = outputs
         self.clock = clock
         self.actor = actor
     }
 
-    /// How many records wait for their acks.
+    /// How many records are not durable yet.
     var outstanding: Int { Int(sequence - durable) }
 
     mutating func take(_ ack: PubAckResult) throws(BusError) {
@@ -53,9 +73,10 @@ struct EngineCore: Sendable {
         }
         durable = stored.sequence
         while let next = waiting.first, next.after <= durable {
-            waiting.removeFirst()
+            _ = waiting.popFirst()
             outputs.perform(next.effect)
         }
+        try sendRecords()
     }
 
     mutating func take(_ item: Engine.Item) throws(BusError) {
@@ -82,15 +103,19 @@ struct EngineCore: Sendable {
 
     private mutating func decide(_ input: Immunity.Input) throws(BusError) {
         let now = clock.now()
-        if case .rejected(let rejection) = input, !limiter.allows(at: now) {
-            return outputs.suppressed(rejection)
-        }
+        var isSuppressed = false
         for directive in immunity.handle(input, at: now) {
             switch directive {
-            case .append(let event): try append(event, at: now)
+            case .append(let event):
+                if let node = event.futileSender, !limiter.allows(node, at: now) {
+                    isSuppressed = true
+                    outputs.suppressed(event, of: node)
+                } else {
+                    try append(event, at: now)
+                }
             case .send(let command): perform(.send(command))
             case .publish(let type, let event): perform(.publish(type, event))
-            case .reject(let rejection): perform(.reject(rejection))
+            case .reject(let rejection): if !isSuppressed { perform(.reject(rejection)) }
             case .answer(let text, let granted): perform(.answer(text, granted))
             }
         }
@@ -102,17 +127,35 @@ struct EngineCore: Sendable {
         payload.reserveCapacity(1024)
         record.object.write(to: &payload)
         let next = AuditChain.hash(previous: hash, payload: payload)
-        try outputs.append(
-            Subjects.audit(event.kind), payload,
-            headers: [(AuditChain.previousHeader, hash), (AuditChain.hashHeader, next)],
-            after: sequence)
         sequence += 1
+        unsent.append(
+            Outgoing(
+                subject: Subjects.audit(event.kind), payload: payload, sequence: sequence,
+                previous: hash, hash: next))
         hash = next
         unlogged.append(record)
         if case .alert(let alert) = event {
-            alerts.append(alert)
-            if alerts.count > 2 * Self.alertLimit { alerts.removeFirst(Self.alertLimit) }
+            Self.keep(alert, bytes: payload.count, in: &alerts)
         }
+        try sendRecords()
+    }
+
+    private mutating func sendRecords() throws(BusError) {
+        while sent - durable < Self.window, let next = unsent.popFirst() {
+            try outputs.append(next)
+            sent = next.sequence
+        }
+    }
+
+    /// Keeps an alert for `skos alerts`: without what its sender has added, when that is much.
+    static func keep(_ event: AlertEvent, bytes: Int, in alerts: inout [AlertEvent]) {
+        var event = event
+        if bytes > alertBytes {
+            event.alert.details = JSON.Object()
+            event.alert.extra = JSON.Object()
+        }
+        alerts.append(event)
+        if alerts.count > 2 * alertLimit { alerts.removeFirst(alertLimit) }
     }
 
     /// Does it now when every record before it is durable, else when that is so.
@@ -121,50 +164,6 @@ struct EngineCore: Sendable {
             outputs.perform(effect)
         } else {
             waiting.append((sequence, effect))
-        }
-    }
-}
-
-/// Bounds what a flood of bad messages can write into the audit: a bucket of tokens.
-struct RejectionLimiter: Sendable {
-    /// Rejections recorded each second in the long run, and at once.
-    static let perSecond = 20.0
-    static let burst = 200.0
-
-    private var tokens = burst
-    private var filledAt: Timestamp?
-
-    mutating func allows(at now: Timestamp) -> Bool {
-        if let filledAt {
-            tokens = min(Self.burst, tokens + (now - filledAt).inSeconds * Self.perSecond)
-        }
-        filledAt = now
-        guard tokens >= 1 else { return false }
-        tokens -= 1
-        return true
-    }
-}
-
-/// A queue whose front can be taken without moving the rest.
-struct Backlog<Element: Sendable>: Sendable {
-    private var elements: [Element?] = []
-    private var head = 0
-
-    var isEmpty: Bool { head == elements.count }
-
-    var first: Element? { isEmpty ? nil : elements[head] }
-
-    mutating func append(_ element: Element) { elements.append(element) }
-
-    mutating func removeFirst() {
-        elements[head] = nil
-        head += 1
-        if head == elements.count {
-            elements.removeAll(keepingCapacity: true)
-            head = 0
-        } else if head >= 4096, head * 2 >= elements.count {
-            elements.removeFirst(head)
-            head = 0
         }
     }
 }

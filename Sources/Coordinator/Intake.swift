@@ -43,7 +43,8 @@ struct Intake: Sendable {
             let result = try message.withPayload { (payload) throws(MessageError) in
                 try CommandResult(decoding: payload, node: node)
             }
-            engine.submit(.input(.result(result), nil))
+            // The command is sent again, and the agent says again what became of it.
+            if !engine.offer(.input(.result(result), nil)) { meters.droppedMessages.increment() }
         } catch { reject(message, error, acks: false) }
     }
 
@@ -72,10 +73,17 @@ struct Intake: Sendable {
         let excerpt = message.withPayload { payload in
             String(decoding: payload.prefix(120), as: UTF8.self)
         }
+        let isOfNode = !subject.hasPrefix("skos.event.")
         let rejection = Rejection(
-            subject: subject, node: Subjects.node(of: subject) ?? Rejection.unknownNode,
+            subject: subject,
+            node: (isOfNode ? Subjects.node(of: subject) : nil) ?? Rejection.unknownNode,
             field: error.field, reason: error.reason,
-            excerpt: String(Name.quoted(excerpt).dropFirst().dropLast()))
-        engine.submit(.input(.rejected(rejection), acks ? message : nil))
+            excerpt: String(Name.quoted(excerpt).dropFirst().dropLast()),
+            sequence: acks ? message.metadata?.streamSequence : nil)
+        if acks {
+            engine.submit(.input(.rejected(rejection), message))
+        } else if !engine.offer(.input(.rejected(rejection), nil)) {
+            meters.droppedMessages.increment()
+        }
     }
 }

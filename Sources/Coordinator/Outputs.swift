@@ -1,3 +1,4 @@
+import Audit
 import Bus
 import Immunity
 import Protocol
@@ -41,12 +42,22 @@ final class Outputs: Sendable {
     func batched(_ body: () -> Void) { connection.withBatchedWrites(body) }
 
     /// Hands a record to the stream; its ack comes later, with its place as token.
-    func append(
-        _ subject: String, _ payload: [UInt8], headers: [(String, String)], after last: UInt64
-    ) throws(BusError) {
+    ///
+    /// The record's id is what lets the next one insist on following it: an expected place alone is no
+    /// fence in a pipeline, where the second record would fit behind the one that another coordinator
+    /// wrote instead of the first.
+    func append(_ record: EngineCore.Outgoing) throws(BusError) {
         try publisher.publish(
-            subject, payload, headers: headers, expectedLastSequence: last, token: last + 1)
+            record.subject, record.payload,
+            headers: [
+                (AuditChain.previousHeader, record.previous), (AuditChain.hashHeader, record.hash),
+            ],
+            messageID: String(record.hash.prefix(Self.idLength)),
+            expectedLastSequence: record.sequence - 1, token: record.sequence)
     }
+
+    /// Digits of a record's hash that name it: 128 bits.
+    static let idLength = 32
 
     /// Does something that the records allow. What fails here is tried again by the core's timers or by
     /// the stream, so it is logged and counted only.
@@ -91,11 +102,11 @@ final class Outputs: Sendable {
         meters.rejections.increment()
     }
 
-    /// A rejection that is not recorded because there are too many: counted, and logged at debug.
-    func suppressed(_ rejection: Rejection) {
+    /// A message that led to nothing and is not recorded because there are too many such: counted, and
+    /// logged at debug.
+    func suppressed(_ event: Event, of node: String) {
         meters.suppressedRejections.increment()
-        logger.debug(
-            "rejected (not recorded)", ["node": rejection.node, "reason": rejection.reason])
+        logger.debug("not recorded, there are too many", ["node": node, "kind": event.kind])
     }
 
     /// Writes the log lines of records.
@@ -119,6 +130,7 @@ final class CoordinatorMeters: Sendable {
     let rejections: Counter
     let suppressedRejections: Counter
     let heartbeats: Counter
+    let droppedMessages: Counter
     private let recordsByKind: [String: Counter]
     private let otherRecords: Counter
 
@@ -129,8 +141,11 @@ final class CoordinatorMeters: Sendable {
             "skos_publish_failures_total", "Messages that could not be handed to NATS")
         rejections = metrics.counter("skos_rejections_total", "Messages that were not accepted")
         suppressedRejections = metrics.counter(
-            "skos_rejections_suppressed_total", "Rejections counted only, because there were many")
+            "skos_rejections_suppressed_total",
+            "Messages that led to nothing and were counted only, because there were many")
         heartbeats = metrics.counter("skos_heartbeats_total", "Heartbeats received")
+        droppedMessages = metrics.counter(
+            "skos_messages_dropped_total", "Results and bad messages dropped, because many waited")
         let help = "Records appended to the audit stream"
         let kinds = [
             "alert", "decision", "result", "incident", "breaker", "operator", "rejected", "config",

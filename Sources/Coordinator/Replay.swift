@@ -4,13 +4,6 @@ import Immunity
 import Protocol
 import Runtime
 
-/// Why the coordinator must not act.
-struct CoordinatorFailure: Error, CustomStringConvertible {
-    /// Whether trying again later may help; damaged state is for a human.
-    var isTransient: Bool
-    var description: String
-}
-
 /// What the audit stream says has happened so far.
 struct Replay: Sendable {
     var state = State()
@@ -19,6 +12,17 @@ struct Replay: Sendable {
     var hash = AuditChain.genesis
     /// The last alerts, newest last.
     var alerts: [AlertEvent] = []
+    /// The last `started` record: whose term it is.
+    var lead: Lead?
+    /// Which alert stream that term has read; `nil` when its record does not say.
+    var alertStream: String?
+
+    /// A coordinator's `started` record.
+    struct Lead: Sendable, Equatable {
+        var sequence: UInt64
+        var hash: String
+        var actor: String
+    }
 
     /// How many records are asked for at once.
     static let batch = 1024
@@ -49,19 +53,44 @@ struct Replay: Sendable {
         return replay
     }
 
+    /// Makes sure that a record that was durable once is still there.
+    static func check(
+        _ known: Lead, _ jetStream: JetStream, upTo last: UInt64
+    ) async throws {
+        guard known.sequence <= last else {
+            throw damaged(
+                "it ends at record \(last), but record \(known.sequence) was durable: it was cut, or "
+                    + "made anew")
+        }
+        let record = try await jetStream.getMessage(
+            Subjects.auditStream, sequence: known.sequence)
+        guard record?.header(AuditChain.hashHeader) == known.hash else {
+            throw damaged("record \(known.sequence) is not the one that was durable before")
+        }
+    }
+
     private mutating func apply(_ chained: ChainedRecord) throws {
         do {
             let record = try chained.payload.withUnsafeBytes {
                 (bytes) throws(MessageError) in try Record(decoding: bytes)
             }
             state.apply(record.event, at: record.time)
-            guard case .alert(let alert) = record.event else { return }
-            alerts.append(alert)
-            if alerts.count > 2 * EngineCore.alertLimit {
-                alerts.removeFirst(EngineCore.alertLimit)
+            switch record.event {
+            case .alert(let alert):
+                EngineCore.keep(alert, bytes: chained.payload.count, in: &alerts)
+            case .started:
+                lead = Lead(
+                    sequence: chained.sequence, hash: chained.hash, actor: record.actor)
+                alertStream =
+                    try? JSON.parse(chained.payload).object?[Self.alertStreamField]?.string
+            default: break
             }
         } catch { throw Self.damaged("record \(chained.sequence): \(error)") }
     }
+
+    /// The member of a `started` record that says when the alert stream was created: the numbers of
+    /// another one say nothing about this one's alerts.
+    static let alertStreamField = "alert_stream"
 
     private static func damaged(_ reason: String) -> CoordinatorFailure {
         CoordinatorFailure(

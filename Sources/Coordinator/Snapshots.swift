@@ -28,13 +28,9 @@ struct Snapshots: Sendable {
             logger: logger)
     }
 
-    /// Stores the state as of record `sequence`.
-    func save(_ state: State, sequence: UInt64, hash: String) async {
-        let snapshot: JSON.Object = [
-            "sequence": .integer(Int64(clamping: sequence)), "hash": .string(hash),
-            "state": .object(state.snapshot),
-        ]
-        let bytes = JSON.object(snapshot).encoded
+    /// Stores the state as of a record.
+    func save(_ replay: Replay) async {
+        let bytes = JSON.object(Self.encode(replay)).encoded
         guard bytes.count <= Self.sizeLimit else {
             return logger.warning(
                 "snapshot not stored; a start will replay more",
@@ -65,6 +61,21 @@ struct Snapshots: Sendable {
         }
     }
 
+    private static func encode(_ replay: Replay) -> JSON.Object {
+        var object: JSON.Object = [
+            "sequence": .integer(Int64(clamping: replay.sequence)), "hash": .string(replay.hash),
+            "state": .object(replay.state.snapshot),
+        ]
+        if let lead = replay.lead {
+            object["lead"] = [
+                "sequence": .integer(Int64(clamping: lead.sequence)), "hash": .string(lead.hash),
+                "actor": .string(lead.actor),
+            ]
+        }
+        object["alert_stream"] = replay.alertStream.map(JSON.string)
+        return object
+    }
+
     private static func decode(_ bytes: [UInt8]) throws -> Replay {
         guard let object = try JSON.parse(bytes).object else {
             throw MessageError(field: "", reason: "a JSON object is expected")
@@ -74,6 +85,15 @@ struct Snapshots: Sendable {
         let sequence = try fields.required("sequence", try fields.integer("sequence"))
         replay.sequence = UInt64(clamping: sequence)
         replay.hash = try fields.required("hash", try fields.string("hash"))
+        if let lead = try fields.object("lead") {
+            let fields = Fields(lead, path: "lead")
+            let sequence = try fields.required("sequence", try fields.integer("sequence"))
+            replay.lead = Replay.Lead(
+                sequence: UInt64(clamping: sequence),
+                hash: try fields.required("hash", try fields.string("hash")),
+                actor: try fields.required("actor", try fields.string("actor")))
+        }
+        replay.alertStream = try fields.string("alert_stream")
         let state = try fields.required("state", try fields.object("state"))
         replay.state = try State(snapshot: state)
         return replay

@@ -22,14 +22,27 @@ enum Streams {
         config.denyDelete = true
         config.denyPurge = true
         config.discard = .new
+        // Ids only have to last from one record to the next; the server remembers them this long.
+        config.duplicateWindow = .seconds(1)
         return config
     }
+
+    /// What an operator may set otherwise on the existing streams: sizes and copies.
+    static let adjustable: Set<String> = [
+        "max_bytes", "max_msgs", "max_msg_size", "num_replicas", "duplicate_window", "allow_direct",
+    ]
+
+    /// And on that of the alerts also how long they wait.
+    static let adjustableOfAlerts = adjustable.union([
+        "max_age", "discard", "max_msgs_per_subject",
+    ])
 
     /// The coordinator's cursor over the alerts.
     static var alertConsumer: ConsumerConfig {
         var config = ConsumerConfig(durable: "coordinator")
         config.ackWait = .seconds(30)
-        config.maxAckPending = 2048
+        // Of the largest size they are as much as a subscription holds; more would be dropped.
+        config.maxAckPending = Int(Connection.Pending.bytes) / Limits.messageBytes
         return config
     }
 }

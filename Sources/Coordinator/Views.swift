@@ -33,8 +33,8 @@ enum Views {
             })
     }
 
-    static func nodes(_ nodes: Nodes) -> JSON.Object {
-        let list = nodes.nodes.sorted { $0.key < $1.key }.map { name, node -> JSON in
+    static func nodes(_ nodes: Nodes, _ page: Page) -> JSON.Object {
+        page.object("nodes", nodes.nodes, cursor: { $0.key }) { name, node in
             let agents = node.agents.sorted { $0.key < $1.key }.map { _, agent -> JSON in
                 var object = agent.heartbeat.object
                 object["status"] = .string(agent.status.rawValue)
@@ -43,13 +43,14 @@ enum Views {
             }
             return ["node": .string(name), "agents": .array(agents)]
         }
-        return ["nodes": .array(list)]
     }
 
-    static func incidents(_ state: State, all: Bool) -> JSON.Object {
+    static func incidents(_ state: State, all: Bool, _ page: Page) -> JSON.Object {
         let chosen = Array(state.incidents.values) + (all ? state.closed : [])
-        let sorted = chosen.sorted { ($0.openedAt, $0.id) < ($1.openedAt, $1.id) }
-        return ["incidents": .array(sorted.map { .object(incident($0)) })]
+        // In the order they were opened: times of this century have 19 digits.
+        return page.object(
+            "incidents", chosen, cursor: { "\($0.openedAt.nanoseconds) \($0.id)" },
+            { incident($0) })
     }
 
     private static func incident(_ incident: Incident) -> JSON.Object {
@@ -83,23 +84,28 @@ enum Views {
         return object
     }
 
-    static func alerts(_ alerts: ArraySlice<AlertEvent>) -> JSON.Object {
-        [
-            "alerts": .array(
-                alerts.map { event in
-                    var object: JSON.Object = [
-                        "alert": .object(event.alert.object),
-                        "effect": .string(event.effect.rawValue),
-                    ]
-                    object["incident"] = event.incident.map(JSON.string)
-                    object["reason"] = event.reason.map(JSON.string)
-                    return .object(object)
-                })
-        ]
+    /// The last alerts, newest last, as many as fit into `budget` bytes.
+    static func alerts(_ alerts: ArraySlice<AlertEvent>, budget: Int) -> JSON.Object {
+        var entries: [JSON] = []
+        var bytes = 0
+        for event in alerts.reversed() {
+            var object: JSON.Object = [
+                "alert": .object(event.alert.object), "effect": .string(event.effect.rawValue),
+            ]
+            object["incident"] = event.incident.map(JSON.string)
+            object["reason"] = event.reason.map(JSON.string)
+            let entry = JSON.object(object)
+            bytes += entry.encoded.count + 1
+            guard bytes <= budget else { break }
+            entries.append(entry)
+        }
+        return ["alerts": .array(entries.reversed())]
     }
 
-    static func breakers(_ breakers: [BreakerKey: Breaker], at now: Timestamp) -> JSON.Object {
-        let list = breakers.sorted { $0.key < $1.key }.map { key, breaker -> JSON in
+    static func breakers(
+        _ breakers: [BreakerKey: Breaker], at now: Timestamp, _ page: Page
+    ) -> JSON.Object {
+        page.object("breakers", breakers, cursor: { $0.key.text }) { key, breaker in
             var object: JSON.Object = [
                 "breaker": .string(key.text), "node": .string(key.node),
                 "action": .string(key.action),
@@ -110,9 +116,8 @@ enum Views {
             object["resource"] = key.resource.isEmpty ? nil : .string(key.resource)
             object["until"] = breaker.openUntil.map { .string($0.inMilliseconds.description) }
             object["reason"] = breaker.reason.map(JSON.string)
-            return .object(object)
+            return object
         }
-        return ["breakers": .array(list)]
     }
 
     static func policies(_ set: PolicySet) -> JSON.Object {

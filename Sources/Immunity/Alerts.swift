@@ -6,7 +6,8 @@ extension Immunity {
         // A redelivery: its record is durable, and what follows from it is on its way.
         guard !state.alertSequences.contains(sequence) else { return }
         let key = IncidentKey(alert)
-        if let rejection = rejection(of: alert, about: key, at: turn.time) {
+        if var rejection = rejection(of: alert, about: key, at: turn.time) {
+            rejection.sequence = sequence
             return reject(rejection, &turn)
         }
         let time = alert.timestamp ?? turn.time

@@ -181,12 +181,18 @@ package struct Rejection: Sendable, Equatable {
     package var reason: String
     /// The beginning of the message, printable.
     package var excerpt: String
+    /// Its place in the alert stream, when it came from there.
+    package var sequence: UInt64?
 
-    package init(subject: String, node: String, field: String, reason: String, excerpt: String) {
+    package init(
+        subject: String, node: String, field: String, reason: String, excerpt: String,
+        sequence: UInt64? = nil
+    ) {
         self.subject = subject
         self.node = node
         self.field = field
         self.reason = reason
         self.excerpt = excerpt
+        self.sequence = sequence
     }
 }

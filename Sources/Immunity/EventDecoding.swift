@@ -82,7 +82,8 @@ extension Event {
                 Rejection(
                     subject: try fields.text("subject"), node: try fields.text("node"),
                     field: try fields.string("field") ?? "", reason: try fields.text("reason"),
-                    excerpt: try fields.string("excerpt") ?? ""))
+                    excerpt: try fields.string("excerpt") ?? "",
+                    sequence: try fields.integer("sequence").map { UInt64(clamping: $0) }))
         default: throw fields.error("kind", "\(Name.quoted(kind)) is not a kind of record")
         }
     }

@@ -77,6 +77,7 @@ extension Rejection {
         object["field"] = field.isEmpty ? nil : .string(field)
         object["reason"] = .string(reason)
         object["excerpt"] = excerpt.isEmpty ? nil : .string(excerpt)
+        object["sequence"] = sequence.map { .integer(Int64(clamping: $0)) }
     }
 }
 

@@ -135,6 +135,8 @@ package struct Immunity: Sendable {
     }
 
     mutating func reject(_ rejection: Rejection, _ turn: inout Turn) {
+        // A redelivery, as with alerts that were accepted.
+        if let sequence = rejection.sequence, state.alertSequences.contains(sequence) { return }
         var rejection = rejection
         rejection.subject = rejection.subject.shortened(to: Limits.identifierBytes)
         rejection.field = rejection.field.shortened(to: Limits.identifierBytes)

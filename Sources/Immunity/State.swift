@@ -74,7 +74,9 @@ package struct State: Sendable, Equatable {
         switch event {
         case .started(_, _, let isAlertStreamNew):
             if isAlertStreamNew { alertSequences = SequenceSet() }
-        case .configured, .operation, .rejected: break
+        case .configured, .operation: break
+        case .rejected(let rejection):
+            if let sequence = rejection.sequence { alertSequences.insert(sequence) }
         case .alert(let event): apply(event, at: time)
         case .decision(let decision): apply(decision, at: time)
         case .result(let event): apply(event, at: time)
