@@ -30,7 +30,7 @@ final class WriteLoop: Sendable {
     private let wakeup: (read: CInt, write: CInt)
     private let thread = Atomic<UInt>(0)
     /// Held by the loop's thread while it is inside cnats. Taken before `sender`.
-    private let inside = Monitor(())
+    private let inside = Mutex(())
     /// Held while writing to the socket.
     private let sender = Mutex(())
 
