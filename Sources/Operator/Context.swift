@@ -39,6 +39,14 @@ package struct Context: Sendable {
     /// Writes a remark that is not part of the result.
     package func note(_ text: String) { err.line("skos: " + Text.safe(text)) }
 
+    /// This machine's name.
+    static var hostName: String {
+        // POSIX allows 255 bytes and a terminator; Linux has at most 64.
+        var buffer = [CChar](repeating: 0, count: 256)
+        guard gethostname(&buffer, buffer.count - 1) == 0 else { return "localhost" }
+        return buffer.withUnsafeBufferPointer { $0.baseAddress.map { String(cString: $0) } ?? "" }
+    }
+
     // MARK: Configuration
 
     /// The file with the configuration, or `nil` when there is none: then the defaults hold.

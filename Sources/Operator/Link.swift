@@ -15,6 +15,9 @@ package struct Link: Sendable {
         self.tried = tried
     }
 
+    /// Ends it.
+    package func close() { connection.close() }
+
     /// The server's address.
     package var url: String { connection.connectedURL ?? tried }
 

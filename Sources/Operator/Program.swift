@@ -35,7 +35,8 @@ package struct Program: Sendable {
     /// All verbs, in the order in which the help lists them.
     private static func verbs(_ parts: Parts) -> [Verb] {
         var verbs = services(parts)
-        verbs += [versionVerb]
+        verbs += fleetVerbs + [explainVerb, injectVerb] + operationVerbs
+        verbs += [auditTailVerb, auditVerifyVerb, auditExportVerb] + policyVerbs + [versionVerb]
         return verbs
     }
 

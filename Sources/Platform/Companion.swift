@@ -42,9 +42,11 @@ package final class Companion: Sendable {
     ///
     /// - Parameters:
     ///   - program: an absolute path.
+    ///   - arguments: what follows the program's name.
     ///   - environment: all of its environment.
     ///   - line: is given each line that it prints, on standard output or error; on a thread of its own.
     ///   - ended: is told of its end, once, after the last line.
+    /// - Returns: the running program.
     /// - Throws: `Subprocess.Failure.notStarted`.
     package static func start(
         _ program: String, _ arguments: [String], environment: [String: String],

@@ -37,6 +37,13 @@ package final class Output: Sendable {
     /// Whether the reader has gone away, so that there is no point in going on.
     package var isClosed: Bool { state.withLock { $0.isClosed } }
 
+    /// Whether nobody can read any more what is written to a pipe or socket; asks the system.
+    package var isAbandoned: Bool {
+        guard let descriptor else { return false }
+        var state = pollfd(fd: descriptor, events: 0, revents: 0)
+        return isClosed || (poll(&state, 1, 0) > 0 && state.revents & Int16(POLLERR) != 0)
+    }
+
     /// Everything that was kept; empty for an output to a file.
     package var text: String {
         state.withLock { descriptor == nil ? String(decoding: $0.buffer, as: UTF8.self) : "" }

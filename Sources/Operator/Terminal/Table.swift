@@ -18,6 +18,9 @@ package struct Table: Sendable {
 
     package init(_ titles: [String]) { self.titles = titles }
 
+    /// Whether it has no rows.
+    package var isEmpty: Bool { rows.isEmpty }
+
     /// Adds a row with a cell for each title.
     package mutating func add(_ row: [Cell]) {
         precondition(row.count == titles.count, "one cell for each title")

@@ -84,6 +84,14 @@ package enum Text {
         return hundredths < 0 ? "-" + short : short
     }
 
+    /// At most this many bytes of a text, ending in `…` when some were dropped.
+    package static func cut(_ text: String, _ limit: Int) -> String {
+        guard text.utf8.count > limit else { return text }
+        var short = text.unicodeScalars
+        while short.count > 0, String(short).utf8.count > limit - 3 { short.removeLast() }
+        return String(short) + "…"
+    }
+
     /// `1 record`, `2 records`.
     package static func count(_ count: Int, _ noun: String) -> String {
         "\(count) \(noun)\(count == 1 ? "" : "s")"

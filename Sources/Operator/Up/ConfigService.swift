@@ -11,6 +11,7 @@ package final class ConfigService: Service {
     private let log = Logger("config")
 
     /// - Parameters:
+    ///   - watcher: started and stopped with this service.
     ///   - isAlone: whether nobody else in this process says what became of an edit.
     ///   - apply: is given each configuration that comes into force.
     package init(

@@ -1,0 +1,233 @@
+import Protocol
+import Runtime
+
+extension Program {
+    /// The verbs that show how the fleet is.
+    static var fleetVerbs: [Verb] {
+        [
+            Verb(
+                "status", "say how the fleet and its coordinator are",
+                details: "Also says when an edit of the configuration was refused, and why."
+            ) { context in
+                try await show(context, "status") {
+                    Fleet.status($0, at: SteadyClock.wallTime(), $1)
+                }
+            },
+            Verb("nodes", "list nodes and their agents", run: nodes),
+            Verb(
+                "incidents", "list what is wrong, and what is being done about it",
+                flags: [Flag("all", short: "a", "also those that are over")]
+            ) { context in
+                try await show(
+                    context, "incidents", ["all": .bool(context.invocation.has("all"))]
+                ) { Fleet.incidents($0, $1) }
+            },
+            Verb(
+                "alerts", "list the last alerts, and what each of them did",
+                flags: [Flag("limit", short: "n", value: "N", "how many; default: 20")]
+            ) { context in
+                let limit = try context.invocation.integer("limit", in: 1...1000, default: 20)
+                return try await show(context, "alerts", ["limit": .integer(Int64(limit))]) {
+                    Fleet.alerts($0, $1)
+                }
+            },
+        ]
+    }
+
+    /// Asks the coordinator, and shows its answer: as it came, or as a text for people.
+    static func show(
+        _ context: Context, _ verb: String, _ parameters: JSON.Object = JSON.Object(),
+        _ text: (JSON.Object, Style) -> String
+    ) async throws -> ExitCode {
+        let link = try await context.connect()
+        defer { link.close() }
+        let answer = try await link.ask(verb, parameters)
+        if context.isJSON {
+            context.print(.object(answer))
+        } else {
+            context.out.write(text(answer, context.out.style))
+        }
+        return .done
+    }
+
+    @Sendable
+    private static func nodes(_ context: Context) async throws -> ExitCode {
+        let link = try await context.connect()
+        defer { link.close() }
+        let answer = try await link.ask("nodes")
+        guard !context.isJSON else {
+            context.print(.object(answer))
+            return .done
+        }
+        // How long ago something was is told by the clock that saw it.
+        let now = try await link.ask("status").time("time") ?? SteadyClock.wallTime()
+        context.out.write(Fleet.nodes(answer, at: now, context.out.style))
+        return .done
+    }
+}
+
+/// The coordinator's answers as texts for people.
+enum Fleet {
+    // MARK: Status
+
+    /// More than this between two clocks is worth a line.
+    private static let notableSkew: Duration = .seconds(2)
+
+    static func status(_ answer: JSON.Object, at now: Timestamp, _ style: Style) -> String {
+        var listing = Listing()
+        let time = answer.time("time")
+        let uptime = time.flatMap { time in
+            answer.time("started").map { ", up \(Text.short(time - $0))" }
+        }
+        listing.add(
+            "coordinator",
+            "\(answer.text("coordinator")) \(answer.text("version"))\(uptime ?? ""), "
+                + "epoch \(answer.integer("epoch"))")
+        if let time, case let skew = time - now, abs(skew.inSeconds) > notableSkew.inSeconds {
+            let word = skew > .zero ? "ahead of" : "behind"
+            listing.more(
+                "its clock is \(Text.short(skew > .zero ? skew : .zero - skew)) \(word) this one",
+                .yellow)
+        }
+        let nats = answer.object("nats")
+        listing.add("nats", "\(nats.text("url")), server \(nats.text("server_version"))")
+        addConfig(answer.object("config"), to: &listing)
+        let audit = answer.object("audit")
+        listing.add(
+            "audit",
+            "\(Text.count(audit.integer("sequence"), "record")), "
+                + "head \(audit.text("hash").prefix(12))…")
+        let agents = answer.object("agents")
+        listing.add(
+            "agents",
+            counts(agents, ["online", "late", "offline"])
+                + " on \(Text.count(answer.integer("nodes"), "node"))",
+            agents.integer("offline") > 0 ? .red : agents.integer("late") > 0 ? .yellow : nil)
+        let incidents = answer.object("incidents")
+        let open = counts(incidents, incidents.members.map(\.name))
+        listing.add(
+            "incidents", open.isEmpty ? "none" : open,
+            open.isEmpty ? .green : incidents.integer("escalated") > 0 ? .red : .yellow)
+        let breakers = answer.integer("open_breakers")
+        listing.add(
+            "breakers", breakers == 0 ? "all closed" : "\(breakers) open",
+            breakers == 0 ? nil : .red)
+        if answer.flag("dry_run") {
+            listing.add(
+                "mode", "dry run: agents only report what they would do", .yellow)
+        }
+        if answer.integer("dropped_heartbeats") > 0 {
+            listing.add(
+                "load", "\(answer.integer("dropped_heartbeats")) heartbeats dropped", .yellow)
+        }
+        return listing.text(style)
+    }
+
+    private static func addConfig(_ config: JSON.Object, to listing: inout Listing) {
+        let file = config.text("file")
+        listing.add(
+            "config",
+            "\(file.isEmpty ? "defaults" : file), fingerprint \(config.text("fingerprint"))")
+        let refused = config.text("refused")
+        guard !refused.isEmpty else { return }
+        listing.more("the last edit was refused, the one before it is in force:", .red)
+        for line in refused.split(separator: "\n") { listing.more("  \(line)", .red) }
+    }
+
+    /// `3 online, 1 late`, without those there are none of.
+    private static func counts(_ counts: JSON.Object, _ names: [String]) -> String {
+        let present = names.filter { counts.integer($0) > 0 || $0 == "online" }
+        return present.map { "\(counts.integer($0)) \($0)" }.joined(separator: ", ")
+    }
+
+    // MARK: Lists
+
+    static func nodes(_ answer: JSON.Object, at now: Timestamp, _ style: Style) -> String {
+        var table = Table(["NODE", "AGENT", "STATUS", "SEEN", "CPU", "GPU", "VERSION"])
+        for node in answer.list("nodes") {
+            for agent in node.list("agents") {
+                let seen = agent.time("last_seen").map { Text.short(max(.zero, now - $0)) + " ago" }
+                table.add([
+                    .init(node.text("node")), .init(agent.text("agent_id")),
+                    Mood.cell(agent.text("status")), .init(seen ?? ""),
+                    .init(celsius(agent["cpu_temp"])), .init(celsius(agent["gpu_temp"])),
+                    .init(agent.object("metadata").text("version")),
+                ])
+            }
+        }
+        guard !table.isEmpty else {
+            return "no agent has been heard; start one with `skos agent thermal` or `skos up`\n"
+        }
+        return table.text(style)
+    }
+
+    private static func celsius(_ value: JSON?) -> String {
+        value?.double.map { Text.number($0) + " °C" } ?? ""
+    }
+
+    static func incidents(_ answer: JSON.Object, _ style: Style) -> String {
+        var table = Table(["INCIDENT", "SEVERITY", "PHASE", "OPENED", "LAST ACTION", "MESSAGE"])
+        for incident in answer.list("incidents") {
+            let last = incident.list("attempts").last
+            let action = last.map { "\($0.text("action")) \($0.text("status"))" } ?? ""
+            table.add([
+                .init(incident.text("incident")), Mood.cell(incident.text("severity")),
+                Mood.cell(incident.text("phase")), .init(incident.timeText("opened")),
+                .init(action), .init(incident.text("message")),
+            ])
+        }
+        return table.isEmpty ? "no incidents\n" : table.text(style)
+    }
+
+    static func alerts(_ answer: JSON.Object, _ style: Style) -> String {
+        var table = Table(["TIME", "NODE", "TYPE", "SEVERITY", "EFFECT", "MESSAGE"])
+        for entry in answer.list("alerts") {
+            let alert = entry.object("alert")
+            let resource = alert.text("resource")
+            let reason = entry.text("reason")
+            table.add([
+                .init(alert.timeText("timestamp")), .init(alert.text("node")),
+                .init(alert.text("type") + (resource.isEmpty ? "" : "/\(resource)")),
+                Mood.cell(alert.text("severity")),
+                .init(entry.text("effect").words + (alert.flag("drill") ? " (drill)" : "")),
+                .init(reason.isEmpty ? alert.text("message") : reason),
+            ])
+        }
+        return table.isEmpty ? "no alerts\n" : table.text(style)
+    }
+
+    static func breakers(_ answer: JSON.Object, _ style: Style) -> String {
+        var table = Table(["BREAKER", "STATE", "FAILURES", "EXECUTIONS", "UNTIL", "REASON"])
+        for breaker in answer.list("breakers") {
+            table.add([
+                .init(breaker.text("breaker")), Mood.cell(breaker.text("state")),
+                .init("\(breaker.integer("failures"))"), .init("\(breaker.integer("executions"))"),
+                .init(breaker.timeText("until")), .init(breaker.text("reason")),
+            ])
+        }
+        return table.isEmpty ? "no breaker has anything to remember\n" : table.text(style)
+    }
+
+    static func policies(_ answer: JSON.Object, _ style: Style) -> String {
+        var table = Table([
+            "POLICY", "COOLDOWN", "ATTEMPTS", "DEADLINE", "VERIFY", "CLEAR", "LEASE", "UNDO",
+            "ACTIONS",
+        ])
+        for policy in answer.list("policies") {
+            table.add([
+                .init(policy.text("policy")), .init(policy.secondsText("cooldown")),
+                .init("\(policy.integer("max_attempts"))"), .init(policy.secondsText("deadline")),
+                .init(policy.secondsText("verify")), .init(policy.secondsText("stay_clear")),
+                .init(policy.secondsText("lease")), .init(policy.flag("undo") ? "yes" : "no"),
+                .init(policy.strings("ladder").joined(separator: " → ")),
+            ])
+        }
+        return table.isEmpty
+            ? "no policies: alerts are recorded and nothing is done\n" : table.text(style)
+    }
+}
+
+extension String {
+    /// A name such as `out_of_order` as words.
+    var words: String { String(map { $0 == "_" ? " " : $0 }) }
+}

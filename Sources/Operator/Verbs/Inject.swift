@@ -1,0 +1,106 @@
+import Bus
+import Glibc
+import Protocol
+
+extension Program {
+    static var injectVerb: Verb {
+        Verb(
+            "inject", "raise an alert by hand, to see what happens",
+            details:
+                "Publishes to skos.alert.NODE the same JSON that an agent, or any client of NATS, "
+                + "would. It is acted upon like any other alert: with --dry-run, agents only report "
+                + "what they would do.",
+            parameters: [Parameter("NODE", .one, "the node that the alert is about")],
+            flags: [
+                Flag("type", value: "TYPE", "the kind of symptom, such as thermal (required)"),
+                Flag(
+                    "severity", value: "SEVERITY", choices: Severity.allCases.map(\.rawValue),
+                    "how bad it is; ok says that it has cleared (required)"),
+                Flag("resource", value: "NAME", "what it is about, such as cpu"),
+                Flag("value", value: "NUMBER", "the measured value; of thermal alerts in °C"),
+                Flag("message", value: "TEXT", "one sentence for people"),
+                Flag("dry-run", "a drill: nothing may touch hardware"),
+                Flag("wait", "follow the audit until it is clear what came of it"),
+            ],
+            examples: [
+                "skos inject nova --type thermal --severity critical --value 88 --dry-run --wait",
+                "skos inject nova --type thermal --severity ok",
+            ], run: inject)
+    }
+
+    @Sendable
+    private static func inject(_ context: Context) async throws -> ExitCode {
+        let alert = try alert(context)
+        let link = try await context.connect()
+        defer { link.close() }
+        // What follows from it is looked for behind this place.
+        let isFollowed = context.invocation.has("wait")
+        let place = isFollowed ? try await AuditStream(link).info.lastSequence : 0
+        let subject = Subjects.alert(alert.node)
+        let ack: PubAck
+        do {
+            ack = try await link.connection.jetStream.publish(
+                subject, JSON.object(alert.object).encoded, messageID: alert.id,
+                timeout: link.timeout)
+        } catch  where error.code == .noResponders {
+            throw Failure(
+                .unreachable,
+                "no stream takes \(subject) at \(link.url): no coordinator has run there yet; start "
+                    + "one with `skos coordinator` or `skos up`")
+        } catch { throw link.failure(error, "publishing to \(subject)") }
+        if !context.isJSON {
+            context.out.line(
+                "alert \(alert.id ?? "") is stored as number \(ack.sequence) of "
+                    + "\(Subjects.alertStream)")
+        }
+        guard isFollowed else {
+            if context.isJSON {
+                context.print([
+                    "alert": .object(alert.object), "stream": .string(Subjects.alertStream),
+                    "sequence": .integer(Int64(clamping: ack.sequence)),
+                ])
+            }
+            return .done
+        }
+        return try await Pursuit(alert, context).follow(link, after: place)
+    }
+
+    /// The alert that the command line describes.
+    ///
+    /// - Throws: `UsageError` for what a coordinator would reject.
+    private static func alert(_ context: Context) throws(UsageError) -> Alert {
+        let invocation = context.invocation
+        func wrong(_ message: String) -> UsageError {
+            UsageError("inject: \(message)", verb: invocation.verb.path)
+        }
+        let node = invocation.arguments[0]
+        guard let type = invocation.value("type") else {
+            throw wrong("--type is missing: the kind of symptom, such as thermal")
+        }
+        guard let severity = invocation.value("severity").flatMap(Severity.init) else {
+            throw wrong("--severity is missing: warning, critical, emergency or ok")
+        }
+        for name in [node, type] where !Name.isValid(name) {
+            throw wrong("\(Text.quoted(name)) is not a name: 1 to 63 of a-z, 0-9, _ and -")
+        }
+        var alert = Alert(
+            type: type, severity: severity, node: node,
+            resource: invocation.value("resource") ?? "")
+        alert.id = "inject-" + String(UInt64.random(in: .min ... .max), radix: 16)
+        alert.agentID = "operator"
+        alert.message = invocation.value("message")
+        alert.drill = invocation.has("dry-run")
+        if let text = invocation.value("value") {
+            guard let value = Double(text), value.isFinite else {
+                throw wrong("--value: \(Text.quoted(text)) is not a number")
+            }
+            alert.value = value
+            if type == "thermal" { alert.unit = "celsius" }
+        }
+        // By the rules of whoever will read it.
+        do throws(MessageError) { _ = try Alert(Fields(alert.object), node: node) } catch {
+            throw wrong("\(error)")
+        }
+        return alert
+    }
+}
