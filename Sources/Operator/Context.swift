@@ -86,8 +86,12 @@ package struct Context: Sendable {
     /// Connects to NATS, once.
     ///
     /// - Throws: `Failure` with `unreachable`, and what `config` throws.
-    package func connect() async throws -> Link {
-        let config = try config()
+    package func connect() async throws -> Link { try await connect(try config()) }
+
+    /// Connects to the NATS of a configuration.
+    ///
+    /// - Throws: `Failure` with `unreachable`.
+    package func connect(_ config: Config) async throws -> Link {
         let timeout = try timeout()
         var options = Connection.Options(
             urls: config.nats.urls, name: "skos-\(invocation.verb.path[0])")

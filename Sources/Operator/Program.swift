@@ -1,6 +1,6 @@
 import Glibc
 import Runtime
-import Settings
+package import Settings
 
 /// The parts of the program that this room does not know: the services and the agents.
 package struct Parts: Sendable {
@@ -12,17 +12,21 @@ package struct Parts: Sendable {
     package var agents: @Sendable (Context) async throws -> ExitCode
     /// Runs everything that one node needs until it is asked to stop.
     package var up: @Sendable (Context) async throws -> ExitCode
+    /// What the agents see of this node.
+    package var inspect: @Sendable (Config) async -> [Finding]
 
     package init(
         agentKinds: [String],
         coordinator: @escaping @Sendable (Context) async throws -> ExitCode,
         agents: @escaping @Sendable (Context) async throws -> ExitCode,
-        up: @escaping @Sendable (Context) async throws -> ExitCode
+        up: @escaping @Sendable (Context) async throws -> ExitCode,
+        inspect: @escaping @Sendable (Config) async -> [Finding]
     ) {
         self.agentKinds = agentKinds
         self.coordinator = coordinator
         self.agents = agents
         self.up = up
+        self.inspect = inspect
     }
 }
 
@@ -36,7 +40,8 @@ package struct Program: Sendable {
     private static func verbs(_ parts: Parts) -> [Verb] {
         var verbs = services(parts)
         verbs += fleetVerbs + [explainVerb, injectVerb] + operationVerbs
-        verbs += [auditTailVerb, auditVerifyVerb, auditExportVerb] + policyVerbs + [versionVerb]
+        verbs += [auditTailVerb, auditVerifyVerb, auditExportVerb] + policyVerbs
+        verbs += [doctorVerb(parts), completionVerb, versionVerb]
         return verbs
     }
 
@@ -52,6 +57,13 @@ package struct Program: Sendable {
     package func run(
         _ words: [String], environment: [String: String], out: Output, err: Output
     ) async -> ExitCode {
+        if words.first == Completer.word {
+            for line in Completer(grammar).lines(Array(words.dropFirst())) {
+                out.write(line + "\n")
+            }
+            try? out.flush()
+            return .done
+        }
         var code: ExitCode
         do {
             switch try Parser(grammar).parse(words) {

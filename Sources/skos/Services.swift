@@ -14,7 +14,8 @@ enum Services {
     static let stops = Mutex<AsyncStream<String>?>(nil)
 
     static let parts = Parts(
-        agentKinds: Agents.kinds.map(\.name), coordinator: coordinator, agents: agents, up: up)
+        agentKinds: Agents.kinds.map(\.name), coordinator: coordinator, agents: agents, up: up,
+        inspect: Inspection.findings)
 
     @Sendable
     private static func coordinator(_ context: Context) async throws -> ExitCode {

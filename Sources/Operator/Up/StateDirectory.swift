@@ -15,10 +15,8 @@ package enum StateDirectory {
         let wanted = config.stateDirectory
         let obstacle = obstacle(wanted)
         guard let obstacle else { return (wanted, false) }
-        let isDefault = wanted == Config().stateDirectory
-        let isAsked = !(environment["SKOS_STATE_DIR"] ?? "").isEmpty
         let hint = "set SKOS_STATE_DIR or state_dir to a directory that can be written"
-        guard isDefault, !isAsked, let home = homeDirectory(environment) else {
+        guard let home = fallback(config, environment: environment) else {
             throw Failure(.failed, "the state directory \(wanted): \(obstacle); \(hint)")
         }
         if let other = Self.obstacle(home) {
@@ -27,6 +25,33 @@ package enum StateDirectory {
                 "the state directory \(wanted): \(obstacle); and \(home): \(other); \(hint)")
         }
         return (home, true)
+    }
+
+    /// The directory at home that `prepare` goes to; `nil` when the configured one was asked for.
+    static func fallback(_ config: Config, environment: [String: String]) -> String? {
+        let isDefault = config.stateDirectory == Config().stateDirectory
+        let isAsked = !(environment["SKOS_STATE_DIR"] ?? "").isEmpty
+        return isDefault && !isAsked ? homeDirectory(environment) : nil
+    }
+
+    /// Says why the directory could not be used, and changes nothing.
+    static func forecast(_ path: String) -> String? {
+        var existing = path
+        while access(existing, F_OK) != 0, existing.count > 1 {
+            guard errno == ENOENT else { return "it cannot be reached: \(errorText(errno))" }
+            let parent = existing.lastIndex(of: "/").map { String(existing[..<$0]) } ?? ""
+            existing = parent.isEmpty ? "/" : parent
+        }
+        var status = stat()
+        guard stat(existing, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+            return "\(existing) is not a directory"
+        }
+        guard access(existing, W_OK | X_OK) == 0 else {
+            let what =
+                existing == path ? "it cannot be written" : "it cannot be made in \(existing)"
+            return "\(what): \(errorText(errno))"
+        }
+        return nil
     }
 
     /// `$XDG_STATE_HOME/skos`, else `~/.local/state/skos`.
