@@ -26,6 +26,8 @@ final class WriteLoop: Sendable {
     /// More waits than `backlogLimit`.
     private let congested = Atomic<Bool>(false)
     private let detached = Atomic<Bool>(false)
+    /// How often something was handed to the socket.
+    let writeCount = Atomic<Int>(0)
     /// The two ends of a pipe: a byte in it makes the thread look at the flags.
     private let wakeup: (read: CInt, write: CInt)
     private let thread = Atomic<UInt>(0)
@@ -227,6 +229,7 @@ final class WriteLoop: Sendable {
             // the connection.
             guard wantsWrite.load(ordering: .acquiring), natsConnection_Buffered(connection) > 0
             else { return }
+            writeCount.add(1, ordering: .relaxed)
             natsConnection_ProcessWriteEvent(connection)
         }
         guard wantsWrite.load(ordering: .acquiring) else { return }
