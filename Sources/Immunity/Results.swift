@@ -43,7 +43,9 @@ extension Immunity {
         let policy = policies.policy(type: key.type, severity: attempt.policySeverity)
         if result.outcome == .succeeded, result.status == .done {
             event.until = turn.time + (policy?.verify ?? .zero)
-            nextSend[result.actionID] = turn.time + renewalInterval(of: attempt.command)
+            if attempt.undoRequestedAt == nil {
+                nextSend[result.actionID] = turn.time + renewalInterval(of: attempt.command)
+            }
         } else if result.outcome == .transientFailure {
             event.until = turn.time + (policy?.cooldown ?? .zero)
         }
