@@ -94,7 +94,10 @@ let package = Package(
             ["ThermalSentinel", "Antibody", "Protocol", "Platform", "Settings"]),
         tests(
             "OperatorTests",
-            ["Operator", "Protocol", "Audit", "Bus", "Platform", "Runtime", "TestSupport", "skos"]),
+            [
+                "Operator", "Protocol", "Audit", "Bus", "Platform", "Runtime", "Settings",
+                "TestSupport", "skos",
+            ]),
         tests(
             "CoordinatorTests",
             [

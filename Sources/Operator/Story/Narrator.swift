@@ -238,7 +238,7 @@ enum Narrator {
             let rest = elements.count - listedElements
             if rest > 0 { lists.append("  … and \(rest) more of \(name)") }
         }
-        return ["\(title): \(facts(plain))"] + lists
+        return [plain.isEmpty ? "\(title):" : "\(title): \(facts(plain))"] + lists
     }
 
     /// An object on one line: `resource=cpu, percent=50`.
