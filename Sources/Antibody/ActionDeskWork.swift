@@ -188,7 +188,7 @@ extension ActionDesk {
     mutating func endLeases(at now: Moment) {
         for id in ledger.order where undoTasks[id] == nil {
             guard let entry = ledger[id], entry.phase == .active, let lease = entry.lease,
-                lease.until <= now.boot || lease.boot != identity.bootID
+                lease.until <= now.boot
             else { continue }
             scheduleUndo(id, "its lease has run out", at: now)
         }

@@ -29,6 +29,12 @@ package struct AlertKeeper: Sendable {
         package var alert: Alert
         /// Whether the severity differs from the last one reported.
         package var isChange: Bool
+
+        package init(key: Key, alert: Alert, isChange: Bool) {
+            self.key = key
+            self.alert = alert
+            self.isChange = isChange
+        }
     }
 
     private struct Raised {

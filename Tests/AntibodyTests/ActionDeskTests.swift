@@ -289,6 +289,18 @@ struct ActionDeskTests {
         #expect(world.executed == ["a"])
     }
 
+    @Test("a newer coordinator is known by any command, also by one that changes nothing")
+    func epochOfUndo() {
+        for change in [Command.Operation.undo, .renew] {
+            var world = DeskWorld()
+            world.send(command("a", epoch: 1))
+            world.send(command("a", "dim_50", change, epoch: 3))
+            world.restart()
+            world.send(command("b", epoch: 2))
+            #expect(world.results.last?.reason == "epoch 2 is over: 3 has been seen")
+        }
+    }
+
     @Test("memory is bounded: past the limit what is late is forgotten, and then it is refused")
     func memory() {
         var world = DeskWorld()

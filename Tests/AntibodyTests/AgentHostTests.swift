@@ -21,7 +21,7 @@ struct AgentHostTests {
         let metadata = try #require(beat["metadata"]?.object)
         #expect(metadata["bulbs"] == 1)
         #expect(metadata["version"] == .string(BuildInfo.version))
-        #expect(metadata["verbs"] == ["dim_10", "dim_50", "trap"])
+        #expect(metadata["verbs"] == ["dim_10", "dim_50", "fill", "trap"])
         #expect(metadata["probe"]?.object?["state"] == "ok")
         #expect(metadata["obstacle"] == nil)
         let next = await fleet.next("heartbeat")["metadata"]?.object

@@ -37,7 +37,11 @@ final class Lamp: AntibodyModule {
     var configs: [Config] { applied.withLock { $0 } }
 
     func verbs() -> [any Verb] {
-        [Dim(name: "dim_10", knob: knob), Dim(name: "dim_50", knob: knob), Trap(knob: knob)]
+        [
+            Dim(name: "dim_10", knob: knob), Dim(name: "dim_50", knob: knob),
+            Trap(name: "trap", knob: knob) { kill(getpid(), SIGKILL) },
+            Trap(name: "fill", knob: knob) { limitFiles(to: 1) },
+        ]
     }
 
     func sample(at now: Timestamp) async -> Sample {
@@ -102,11 +106,19 @@ struct Dim: Verb {
     }
 }
 
-/// Dims the lamp and kills its own process in the middle of it.
+/// What may be written from now on to any place of a file past so many bytes fails, as on a full disk.
+func limitFiles(to bytes: UInt) {
+    signal(SIGXFSZ, SIG_IGN)
+    var limit = rlimit(rlim_cur: bytes, rlim_max: rlim_t.max)
+    setrlimit(__rlimit_resource_t(RLIMIT_FSIZE.rawValue), &limit)
+}
+
+/// Dims the lamp, and then makes something go wrong.
 struct Trap: Verb {
+    let name: String
     let knob: String
-    var name: String { "trap" }
-    var summary: String { "kills the agent" }
+    let spring: @Sendable () -> Void
+    var summary: String { "a trap" }
     var isReversible: Bool { true }
     var family: String { "dim" }
 
@@ -115,9 +127,9 @@ struct Trap: Verb {
     func plan(_ call: VerbCall) throws(VerbFailure) -> VerbPlan { try dim.plan(call) }
 
     func execute(_ plan: VerbPlan) throws(VerbFailure) -> JSON.Object {
-        _ = try dim.execute(plan)
-        kill(getpid(), SIGKILL)
-        return [:]
+        let effect = try dim.execute(plan)
+        spring()
+        return effect
     }
 
     func undo(_ undo: JSON.Object, remaining: [JSON.Object]) throws(VerbFailure) -> JSON.Object {

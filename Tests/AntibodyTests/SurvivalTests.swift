@@ -135,6 +135,33 @@ struct SurvivalTests {
         #expect([UInt8](try Data(contentsOf: URL(fileURLWithPath: path))) == bytes)
     }
 
+    @Test("a disk that fills up in the middle of an action: later records make the journal whole")
+    func fullDisk() async throws {
+        await #expect(processExitsWith: .success) {
+            let fleet = try await Fleet()
+            try await fleet.start(fleet.host { $0.keepsActions = true })
+            try fleet.send("a", "fill", lease: .seconds(60))
+            // Executed, and said so, although that it was done could not be written.
+            #expect(await fleet.result("a", .done)["outcome"] == "succeeded")
+            let beat = await fleet.next("heartbeat") {
+                $0["metadata"]?.object?["obstacle"] != nil
+            }
+            let obstacle = beat["metadata"]?.object?["obstacle"]?.string ?? ""
+            #expect(obstacle.contains("File too large"))
+            try fleet.send("b")
+            #expect(await fleet.result("b", .refused)["reason"]?.string == obstacle)
+            limitFiles(to: rlim_t.max)
+            try fleet.send("a", "fill", .renew, lease: .seconds(120))
+            _ = await fleet.next("heartbeat") { $0["metadata"]?.object?["obstacle"] == nil }
+            try await fleet.stop()
+            let (journal, ledger) = try JournalFile.open(
+                directory: fleet.config.stateDirectory, name: "lamp", agent: "lamp-keeper-nova")
+            #expect(journal.damage == nil)
+            #expect(ledger["a"]?.phase == .active)
+            #expect(ledger["a"]?.results.count == 1)
+        }
+    }
+
     @Test("without a place for its state an agent watches and refuses to act, until there is one")
     func noState() async throws {
         let fleet = try await Fleet()
