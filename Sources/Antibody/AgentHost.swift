@@ -43,6 +43,8 @@ package final class AgentHost: Service {
     private let alerts: AlertSender
     private let results: ResultSender
     private let agents = Mutex<[Agent]>([])
+    /// The last settings that came while it runs.
+    private let latest = Mutex<Config?>(nil)
     private let stop = Wakeup()
     private let rejected: Counter
     /// Of log lines about messages that are no commands.
@@ -86,12 +88,15 @@ package final class AgentHost: Service {
         }
         let started = agents
         self.agents.withLock { $0 = started }
+        // Came while files were being opened.
+        if let config = latest.withLock({ $0 }) { apply(config) }
     }
 
     package func shutdown() async { stop.ring() }
 
     /// Takes over new settings in all agents.
     package func apply(_ config: Config) {
+        latest.withLock { $0 = config }
         for agent in agents.withLock({ $0 }) { agent.apply(config) }
     }
 
