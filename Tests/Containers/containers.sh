@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# The container set of compose.yaml, as a project of its own beside whatever runs here already.
+# PYTHON is an interpreter that has nats-py; without it the client that is not ours is left out.
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=Tests/Containers/checks.sh
+source "$here/Tests/Containers/checks.sh"
+
+# Below the repository: engines that live in a sandbox do not see /tmp.
+mkdir -p "$here/.build/test"
+work=$(mktemp -d "$here/.build/test/containers.XXXXXX")
+export COMPOSE_PROJECT_NAME=skos-test-$$ SKOS_IMAGE=skos:test
+export SKOS_CONFIG_DIR=$work/etc SKOS_HOST_SYS=$work/sys
+export NODE_NAME=nova MONITOR_INTERVAL=0.2 HEARTBEAT_INTERVAL=1
+NATS_PORT=$(free_port) NATS_MONITOR_PORT=$(free_port)
+export NATS_PORT NATS_MONITOR_PORT
+unset NATS_URL SKOS_CONFIG SKOS_AGENT_USER SKOS_BIND SKOS_MONITOR_BIND
+services=(nats coordinator thermal-sentinel)
+cd "$here" || exit 1
+
+compose() { docker compose --progress quiet "$@"; }
+skos() { compose exec -T coordinator skos "$@"; }
+inspect() { docker inspect -f "$2" "$COMPOSE_PROJECT_NAME-$1"; }
+foreign() { "$PYTHON" "$here/Tests/Containers/foreign.py" "nats://127.0.0.1:$NATS_PORT" "$@"; }
+
+cleanup() {
+    compose down --volumes --remove-orphans >/dev/null 2>&1 || true
+    # What root of a container wrote there, only root can remove.
+    rm -rf "$work" 2>/dev/null || true
+}
+trap cleanup EXIT
+make_machine "$SKOS_HOST_SYS"
+mkdir "$SKOS_CONFIG_DIR"
+cp config.yaml "$SKOS_CONFIG_DIR/config.yaml"
+chmod -R a+rX "$work"
+
+check 'compose.yaml is valid' compose config --quiet
+must 'deploy.sh builds the image and brings the set up' ./deploy.sh --build
+
+# --- What the containers may --------------------------------------------------------------------
+
+# A line of /proc/self/status, as the main process of a container has it.
+process() { docker exec "$COMPOSE_PROJECT_NAME-$1" grep "^$2:" /proc/1/status; }
+is_confined() {
+    [[ $(inspect "$1" '{{.HostConfig.ReadonlyRootfs}}') == true ]] || { echo 'its root can be written' && return 1; }
+    process "$1" NoNewPrivs | grep -w 1 || { echo 'it can gain privileges' && return 1; }
+    local set
+    for set in CapInh CapPrm CapEff CapBnd CapAmb; do
+        process "$1" "$set" | grep -w 0000000000000000 || { echo "$set is not empty" && return 1; }
+    done
+}
+runs_as() { process "$1" Uid | grep -P "^Uid:(\t$2){4}$"; }
+for service in "${services[@]}"; do
+    check "$service has no capability, and a root file system that is read only" is_confined "$service"
+done
+check 'nats is not root' runs_as nats 10001
+check 'the coordinator is not root' runs_as coordinator 10001
+on_loopback() {
+    local addresses
+    addresses=$(docker inspect -f '{{range .NetworkSettings.Ports}}{{range .}}{{.HostIp}} {{end}}{{end}}' \
+        "$COMPOSE_PROJECT_NAME"-{nats,coordinator,thermal-sentinel} | xargs)
+    [[ $addresses == '127.0.0.1 127.0.0.1' ]] || { echo "published on $addresses" && return 1; }
+}
+check 'ports are published on the loopback interface alone' on_loopback
+hides_kernel() { ! docker exec "$COMPOSE_PROJECT_NAME-thermal-sentinel" ls /host/sys/kernel /host/proc; }
+check 'the sentinel sees nothing of the host but sensors and knobs' hides_kernel
+
+# --- What it does -------------------------------------------------------------------------------
+
+heals() {
+    echo 88000 >"$temperature"
+    eventually holds "$knob" 1900000 || return 1
+    echo 60000 >"$temperature"
+    eventually holds "$knob" 3800000
+}
+check 'at 88 degrees the knob is halved, at 60 it has its old value' heals
+check 'the audit verifies' skos audit verify
+if [[ -n ${PYTHON:-} ]]; then
+    check 'an alert of a client that is not ours has a command, a result and audit records' foreign alert nova
+    check 'the audit cannot be changed through the JetStream API' foreign tamper
+else
+    skip 'a client that is not ours' 'nats-py could not be installed'
+fi
+
+# As most editors save: a new file takes the old one's place.
+edit() {
+    sed "$1" "$SKOS_CONFIG_DIR/config.yaml" >"$SKOS_CONFIG_DIR/new"
+    chmod a+r "$SKOS_CONFIG_DIR/new"
+    mv "$SKOS_CONFIG_DIR/new" "$SKOS_CONFIG_DIR/config.yaml"
+}
+lower() {
+    edit 's/^    critical: 85/    critical: 79/; s/^    warning: 75/    warning: 65/'
+    echo 80000 >"$temperature"
+    eventually holds "$knob" 1900000 || return 1
+    echo 60000 >"$temperature"
+    eventually holds "$knob" 3800000
+}
+# The cooldown of a minute after the attempts above would only slow this down.
+edit 's/^  cooldown: 1m/  cooldown: 0s/'
+check 'a threshold edited on the host applies in the containers' lower
+refusal_shows() { skos status | grep 'config.yaml:.*thermal.thresholds.critical'; }
+edit 's/^    critical: 79/    critical: 60/'
+check 'an edit with a mistake is refused, and skos status says where' eventually refusal_shows
+edit 's/^    critical: 60/    critical: 79/'
+
+restarted() { [[ $(inspect coordinator '{{.RestartCount}}') -gt 0 ]] && skos status && skos audit verify; }
+if ((EUID == 0)); then
+    # As a crash would: the engine itself does not start again what it was told to kill.
+    kill -9 "$(inspect coordinator '{{.State.Pid}}')"
+    check 'a coordinator that is killed comes back, and the audit verifies' eventually restarted
+else
+    skip 'a coordinator that is killed comes back' 'only root can kill it from here'
+fi
+
+# --- How it ends --------------------------------------------------------------------------------
+
+# 137 would be the kill after the time limit.
+stops() {
+    compose stop --timeout 5 || return 1
+    local service code
+    for service in "${services[@]}"; do
+        code=$(inspect "$service" '{{.State.ExitCode}}')
+        [[ $code == 0 ]] || { echo "$service ended with $code" && return 1; }
+    done
+}
+check 'every container stops by itself within 5 s' stops
+
+# The whole set as users without rights, for those who give the agent its knobs.
+export SKOS_AGENT_USER=10001:10001
+compose down --volumes >/dev/null 2>&1
+check 'the set starts with docker compose up, the sentinel as a user too' compose up --detach
+check 'the sentinel is not root then' runs_as thermal-sentinel 10001
+agent_is_online() { skos nodes | grep -w online; }
+check 'the agent reports' eventually agent_is_online
+check 'it throttles and restores without being root' heals
+gone() {
+    ./deploy.sh --clean || return 1
+    [[ -z $(docker ps -aq --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME") ]] \
+        && [[ -z $(docker volume ls -q --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME") ]]
+}
+check 'deploy.sh --clean leaves no container and no volume' gone
+[[ ${failures:-0} == 0 ]]
