@@ -93,10 +93,10 @@ package struct CommandGate: Sendable, Equatable {
     private func judgeExecution(_ command: Command, at now: Timestamp) -> Verdict {
         let verb = command.actionType
         guard !denied.contains(verb) else {
-            return permanent("\(verb) is denied on this node (local.deny)")
+            return permanent("\(verb) is denied on this node (local.actions.deny)")
         }
         guard allowed?.contains(verb) ?? true else {
-            return permanent("\(verb) is not allowed on this node (local.allow)")
+            return permanent("\(verb) is not allowed on this node (local.actions.allow)")
         }
         if let late = lateness(of: command, at: now) { return late }
         // Nothing is written and nothing changed by a dry run.

@@ -156,7 +156,7 @@ struct AgentHostTests {
         try fleet.send("a")
         #expect(
             await fleet.result("a", .refused)["reason"]
-                == "dim_50 is denied on this node (local.deny)")
+                == "dim_50 is denied on this node (local.actions.deny)")
         try fleet.send("b", "dim_10")
         let dry = await fleet.result("b", .done)
         #expect(dry["dry_run"] == true)

@@ -68,10 +68,10 @@ struct CommandGateTests {
             verdict(command("a", epoch: 4)) == "refuse: epoch 4 is over: 5 has been seen")
         #expect(
             verdict(command("a", epoch: 5), gate: gate(denied: ["dim_50"]))
-                == "refuse: dim_50 is denied on this node (local.deny)")
+                == "refuse: dim_50 is denied on this node (local.actions.deny)")
         #expect(
             verdict(command("a", epoch: 5), gate: gate(allowed: ["dim_10"]))
-                == "refuse: dim_50 is not allowed on this node (local.allow)")
+                == "refuse: dim_50 is not allowed on this node (local.actions.allow)")
         #expect(
             verdict(command("a", epoch: 5, deadline: 9.5))
                 == "refuse for now: the deadline 2023-11-14T22:13:29.500Z has passed: "
