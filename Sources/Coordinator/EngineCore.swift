@@ -22,8 +22,11 @@ struct EngineCore: Sendable {
     /// The last alerts, newest last, for `skos alerts`.
     private(set) var alerts: [AlertEvent] = []
     private var limiter = RejectionLimiter()
-    /// Records whose log lines are still to be written, when nothing more urgent is left.
-    private var unlogged: [Record] = []
+    /// A record could not be stored, so no other may be sent; why is on its way.
+    private var isBroken = false
+    /// Records whose log lines are still to be written: when they are durable and nothing more urgent
+    /// is left.
+    private var unlogged = Backlog<(sequence: UInt64, record: Record)>()
 
     let outputs: Outputs
     let clock: SteadyClock
@@ -91,10 +94,14 @@ struct EngineCore: Sendable {
         }
     }
 
-    /// Hands over the records whose log lines have waited.
+    /// Hands over the durable records whose log lines have waited.
     mutating func takeUnlogged() -> [Record] {
-        defer { unlogged = [] }
-        return unlogged
+        var records: [Record] = []
+        while let first = unlogged.first, first.sequence <= durable {
+            records.append(first.record)
+            _ = unlogged.popFirst()
+        }
+        return records
     }
 
     mutating func take(_ heartbeat: Heartbeat) throws(BusError) {
@@ -133,7 +140,7 @@ struct EngineCore: Sendable {
                 subject: Subjects.audit(event.kind), payload: payload, sequence: sequence,
                 previous: hash, hash: next))
         hash = next
-        unlogged.append(record)
+        unlogged.append((sequence, record))
         if case .alert(let alert) = event {
             Self.keep(alert, bytes: payload.count, in: &alerts)
         }
@@ -141,8 +148,12 @@ struct EngineCore: Sendable {
     }
 
     private mutating func sendRecords() throws(BusError) {
-        while sent - durable < Self.window, let next = unsent.popFirst() {
-            try outputs.append(next)
+        while !isBroken, sent - durable < Self.window, let next = unsent.first {
+            do throws(BusError) { try outputs.append(next) } catch  where error.code == .fenced {
+                isBroken = true
+                return
+            }
+            _ = unsent.popFirst()
             sent = next.sequence
         }
     }

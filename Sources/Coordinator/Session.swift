@@ -167,8 +167,12 @@ final class Session: Sendable {
         keep(others)
         keep(try context.bulk.subscribe(Subjects.heartbeats) { intake.heartbeat($0) })
         keep(try control.subscribe(Subjects.results) { intake.result($0) })
-        let consumer = try await Self.resume(
+        var consumer = try await Self.resume(
             control.jetStream, after: replay.state.alertSequence)
+        // Of this term alone: a deposed coordinator that still listens would be given alerts before
+        // this one does.
+        consumer.deliverSubject =
+            "deliver.\(Subjects.alertStream).\(consumer.durable).\(replay.sequence)"
         keep(
             try await control.jetStream.pushConsumer(Subjects.alertStream, consumer) {
                 intake.alert($0)

@@ -11,15 +11,18 @@ struct Snapshots: Sendable {
     let bucket: KeyValue
     let logger: Logger
 
-    /// The bucket's one key.
+    /// The key that says what the last snapshot is and where its parts are.
     static let key = "coordinator"
     /// A snapshot is made after this many records, but not sooner than `leastInterval` after the last,
     /// for it costs as much as a few hundred decisions; or after `everyInterval` when there were any.
     static let everyRecords: UInt64 = 10_000
     static let leastInterval: Duration = .seconds(10)
     static let everyInterval: Duration = .seconds(60)
-    /// The largest that is stored: NATS' default limit of a message, with room for its headers.
-    static let sizeLimit = 1_000_000
+    /// Bytes of one part: half of what NATS takes as one message by default, for the API that reads it
+    /// back writes it in a longer form.
+    static let partSize = 512 * 1024
+    /// The state's own limits keep it far below: 20,000 incidents are about 20 MB.
+    static let partLimit = 128
 
     static func open(_ jetStream: JetStream, logger: Logger) async throws(BusError) -> Snapshots {
         Snapshots(
@@ -28,24 +31,44 @@ struct Snapshots: Sendable {
             logger: logger)
     }
 
-    /// Stores the state as of a record.
+    /// Stores the state as of a record: first its parts, beside those of the last snapshot, and then
+    /// the word that they count.
     func save(_ replay: Replay) async {
-        let bytes = JSON.object(Self.encode(replay)).encoded
-        guard bytes.count <= Self.sizeLimit else {
+        let state = JSON.object(replay.state.snapshot).encoded
+        let count = (state.count + Self.partSize - 1) / Self.partSize
+        guard count <= Self.partLimit else {
             return logger.warning(
                 "snapshot not stored; a start will replay more",
-                ["bytes": bytes.count, "limit": Self.sizeLimit])
+                ["bytes": state.count, "limit": Self.partLimit * Self.partSize])
         }
         do {
-            _ = try await bucket.put(Self.key, bytes)
-        } catch { logger.warning("snapshot not stored", ["error": error.description]) }
+            let last = try await bucket.get(Self.key).flatMap { try? JSON.parse($0.value).object }
+            let slot = last?["slot"]?.string == "a" ? "b" : "a"
+            for index in 0..<count {
+                let start = index * Self.partSize
+                let part = state[start..<min(start + Self.partSize, state.count)]
+                _ = try await bucket.put(Self.part(slot, index), Array(part))
+            }
+            var object = Self.encode(replay)
+            object["slot"] = .string(slot)
+            object["parts"] = .integer(Int64(count))
+            object["digest"] = .string(Self.digest(state))
+            _ = try await bucket.put(Self.key, JSON.object(object).encoded)
+        } catch { logger.warning("snapshot not stored", ["error": "\(error)"]) }
+    }
+
+    private static func part(_ slot: String, _ index: Int) -> String { "\(key).\(slot).\(index)" }
+
+    static func digest(_ state: [UInt8]) -> String {
+        AuditChain.hash(previous: "", payload: state)
     }
 
     /// The last snapshot, if it can be read and fits the audit stream.
     func load(_ jetStream: JetStream, upTo last: UInt64) async -> Replay? {
         do {
             guard let entry = try await bucket.get(Self.key) else { return nil }
-            let replay = try Self.decode(entry.value)
+            let object = try Self.object(entry.value)
+            var replay = try Self.decode(object)
             guard replay.sequence <= last,
                 let record = try await jetStream.getMessage(
                     Subjects.auditStream, sequence: replay.sequence),
@@ -54,6 +77,7 @@ struct Snapshots: Sendable {
                 logger.warning("the snapshot does not fit the audit stream; replaying all of it")
                 return nil
             }
+            replay.state = try State(snapshot: Self.object(try await state(object)))
             return replay
         } catch {
             logger.warning("snapshot not used; replaying the whole audit", ["error": "\(error)"])
@@ -61,10 +85,36 @@ struct Snapshots: Sendable {
         }
     }
 
+    private func state(_ object: JSON.Object) async throws -> [UInt8] {
+        let fields = Fields(object)
+        let slot = try fields.required("slot", try fields.string("slot"))
+        let count = try fields.required("parts", try fields.integer("parts"))
+        guard (1...Int64(Self.partLimit)).contains(count) else {
+            throw fields.error("parts", "\(count) is not between 1 and \(Self.partLimit)")
+        }
+        var state: [UInt8] = []
+        for index in 0..<Int(count) {
+            guard let part = try await bucket.get(Self.part(slot, index)) else {
+                throw fields.error("parts", "part \(index) of \(count) is missing")
+            }
+            state += part.value
+        }
+        guard Self.digest(state) == object["digest"]?.string else {
+            throw fields.error("digest", "the parts are not what was stored")
+        }
+        return state
+    }
+
+    private static func object(_ bytes: [UInt8]) throws -> JSON.Object {
+        guard let object = try JSON.parse(bytes).object else {
+            throw MessageError(field: "", reason: "a JSON object is expected")
+        }
+        return object
+    }
+
     private static func encode(_ replay: Replay) -> JSON.Object {
         var object: JSON.Object = [
             "sequence": .integer(Int64(clamping: replay.sequence)), "hash": .string(replay.hash),
-            "state": .object(replay.state.snapshot),
         ]
         if let lead = replay.lead {
             object["lead"] = [
@@ -76,10 +126,7 @@ struct Snapshots: Sendable {
         return object
     }
 
-    private static func decode(_ bytes: [UInt8]) throws -> Replay {
-        guard let object = try JSON.parse(bytes).object else {
-            throw MessageError(field: "", reason: "a JSON object is expected")
-        }
+    private static func decode(_ object: JSON.Object) throws -> Replay {
         let fields = Fields(object)
         var replay = Replay()
         let sequence = try fields.required("sequence", try fields.integer("sequence"))
@@ -94,8 +141,6 @@ struct Snapshots: Sendable {
                 actor: try fields.required("actor", try fields.string("actor")))
         }
         replay.alertStream = try fields.string("alert_stream")
-        let state = try fields.required("state", try fields.object("state"))
-        replay.state = try State(snapshot: state)
         return replay
     }
 }

@@ -1,0 +1,93 @@
+import Bus
+import Immunity
+import Protocol
+import Testing
+
+@testable import Coordinator
+
+/// The parts that need no server.
+@Suite
+struct PartsTests {
+    @Test
+    func backlogGivesBackInOrder() {
+        var backlog = Backlog<Int>()
+        var next = 0
+        var expected = 0
+        // Filled faster than emptied, then emptied: its front moves past every boundary.
+        for round in 0..<40_000 {
+            backlog.append(next)
+            next += 1
+            if round % 3 != 0 {
+                #expect(backlog.first == expected)
+                #expect(backlog.popFirst() == expected)
+                expected += 1
+            }
+            if backlog.count != next - expected { Issue.record("count at \(round)") }
+        }
+        let rest = backlog.take(.max)
+        #expect(rest == Array(expected..<next))
+        #expect(backlog.isEmpty)
+        #expect(backlog.popFirst() == nil)
+        #expect(backlog.take(5).isEmpty)
+    }
+
+    @Test
+    func limiterBoundsEachNodeAndAllTogether() {
+        var limiter = RejectionLimiter()
+        let start = Timestamp(seconds: 1_700_000_000)
+        func allowed(_ node: String, _ count: Int, at now: Timestamp) -> Int {
+            (0..<count).count { _ in limiter.allows(node, at: now) }
+        }
+        #expect(allowed("noisy", 1000, at: start) == Int(RejectionLimiter.nodeBurst))
+        #expect(allowed("quiet", 1, at: start) == 1)
+        #expect(allowed("noisy", 100, at: start + .seconds(10)) == 20)
+        // A clock that goes back gives nothing and takes nothing.
+        #expect(allowed("noisy", 1, at: start) == 0)
+        #expect(allowed("quiet", 1, at: start) == 1)
+        var total = 0
+        let later = start + .seconds(10)
+        for node in 0..<100_000 { total += allowed("n-\(node)", 1, at: later) }
+        #expect(total <= Int(RejectionLimiter.burst))
+        #expect(total > Int(RejectionLimiter.burst) - 100)
+    }
+
+    @Test
+    func pagesCoverAListOnce() throws {
+        let names = (0..<100).map { "name-\($0)" }
+        for budget in [1, 60, 500, 100_000] {
+            var seen: [String] = []
+            var after: String?
+            var pages = 0
+            repeat {
+                var parameters: JSON.Object = [:]
+                parameters["after"] = after.map(JSON.string)
+                let page = try Page(Fields(parameters), budget)
+                let object = page.object("names", names, cursor: { $0 }) { ["n": .string($0)] }
+                seen += object["names"]?.array?.compactMap { $0.object?["n"]?.string } ?? []
+                after = object["next"]?.string
+                pages += 1
+            } while after != nil
+            #expect(seen == names.sorted())
+            #expect(budget == 1 ? pages == 100 : pages < 100)
+        }
+    }
+
+    /// A coordinator that never led may take over; one that led may not take over again from another.
+    @Test
+    func onlyAnotherCoordinatorDeposes() {
+        let foreign = Replay.Lead(sequence: 9, hash: "foreign", actor: "coordinator-b")
+        var past = Past()
+        #expect(!past.isDeposed(by: nil))
+        #expect(!past.isDeposed(by: foreign))
+        let own = Replay.Lead(sequence: 5, hash: "own", actor: "coordinator-a")
+        past.claims("own")
+        #expect(!past.isDeposed(by: foreign), "it has not led yet")
+        past.leads(own)
+        #expect(!past.isDeposed(by: own))
+        #expect(past.isDeposed(by: foreign))
+        // Stored, but the ack was lost.
+        past.claims("unheard")
+        #expect(
+            !past.isDeposed(by: Replay.Lead(sequence: 7, hash: "unheard", actor: own.actor)))
+    }
+}
