@@ -104,6 +104,8 @@ let package = Package(
                 "Coordinator", "Immunity", "Audit", "Protocol", "Bus", "Runtime", "Settings",
                 "TestSupport",
             ]),
+        // They run the built program.
+        tests("EndToEndTests", ["TestSupport"]),
         tests("TidyTests", []),
     ]
 )

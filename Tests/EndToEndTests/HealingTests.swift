@@ -1,0 +1,97 @@
+import Foundation
+import TestSupport
+import Testing
+
+@Suite(
+    "The program, as users run it", .serialized,
+    .enabled(if: Program.path != nil, "skos is not built"))
+struct HealingTests {
+    @Test("a hot processor is throttled once, and gets its exact old limit back")
+    func heal() async throws {
+        let node = try await Node()
+        try node.start("coordinator")
+        try node.start("agent", "thermal")
+        try await node.wait(for: "a heartbeat") { try node.run("nodes").output.contains("online") }
+        try node.heat(88)
+        try await node.wait(for: "throttling") { node.knob == "1800000\n" }
+        try node.heat(60)
+        try await node.wait(for: "the old limit") { node.knob == "3400000\n" }
+        try await node.wait(for: "the end of the incident") {
+            try node.audit().contains { $0["status"] as? String == "undone" }
+        }
+        let records = try node.audit()
+        func count(_ name: String, _ value: String) -> Int {
+            records.count { $0[name] as? String == value }
+        }
+        #expect(count("effect", "opened") == 1)
+        #expect(count("verdict", "dispatch") == 1)
+        #expect(count("status", "done") == 1)
+        #expect(count("change", "resolved") == 1)
+        #expect(try node.run("audit", "verify").code == 0)
+        let story = try node.run("explain", "nova").output
+        for word in ["critical", "throttle_50", "guards passed", "resolved", "taken back"] {
+            #expect(story.contains(word), "\(word) is missing in: \(story)")
+        }
+    }
+
+    @Test("an edited threshold counts at once; a bad edit is refused and said")
+    func edit() async throws {
+        let node = try await Node()
+        try node.start("coordinator")
+        try node.start("agent", "thermal")
+        try node.heat(72)
+        try await node.wait(for: "the warning") { node.knob == "3240000\n" }
+        let edited = "thermal:\n  thresholds: {warning: 65, critical: 70, emergency: 95}\n"
+        try node.write("config.yaml", edited + "  stay_clear: 1s\n  cooldown: 1s\n")
+        try await node.wait(for: "the critical alert's throttling") { node.knob == "1800000\n" }
+        try node.write("config.yaml", edited.replacingOccurrences(of: "70", with: "60"))
+        try await node.wait(for: "the refusal") {
+            let status = try node.run("status").output
+            return status.contains("config.yaml:2:") && status.contains("critical")
+        }
+        #expect(node.knob == "1800000\n")
+    }
+
+    @Test("a killed agent's throttling does not outlive its lease")
+    func killedAgent() async throws {
+        let node = try await Node()
+        let coordinator = try node.start("coordinator")
+        let agent = try node.start("agent", "thermal")
+        try await node.wait(for: "a heartbeat") { try node.run("nodes").output.contains("online") }
+        try node.heat(88)
+        try await node.wait(for: "throttling") { node.knob == "1800000\n" }
+        kill(agent.processIdentifier, SIGKILL)
+        kill(coordinator.processIdentifier, SIGKILL)
+        node.server.kill()
+        // Only the agent comes back, to a host that nobody commands.
+        try node.start("agent", "thermal")
+        try await node.wait(for: "the old limit") { node.knob == "3400000\n" }
+    }
+
+    @Test("a sensor that hangs does not stop the heartbeats")
+    func hungSensor() async throws {
+        let node = try await Node()
+        try node.start("coordinator")
+        try node.start("agent", "thermal")
+        try await node.wait(for: "a heartbeat") { try node.run("nodes").output.contains("60 °C") }
+        let input = node.directory.appendingPathComponent(
+            "host/sys/class/hwmon/hwmon0/temp1_input")
+        try FileManager.default.removeItem(at: input)
+        #expect(mkfifo(input.path, 0o600) == 0)
+        try await node.wait(for: "heartbeats without the temperature") {
+            let nodes = try node.run("nodes").output
+            return nodes.contains("online") && !nodes.contains("60 °C")
+        }
+    }
+
+    @Test("wrong use ends with a clear line and its exit code")
+    func wrongUse() async throws {
+        let node = try await Node()
+        #expect(try node.run("no-such-verb").code == 2)
+        #expect(try node.run("coordinator", "--config", "/").code == 2)
+        #expect(try node.run("policy", "validate", "/no/such/file").code == 2)
+        let silent = try node.run("status")
+        #expect(silent.code == 3)
+        #expect(silent.output.contains("skos coordinator"))
+    }
+}
