@@ -46,6 +46,7 @@ enum RecordLog {
         case .operation(let event):
             logger.info(
                 "operator: \(event.verb)", ["actor": event.actor, "outcome": event.outcome])
+        case .clock(let reason): logger.warning("the clock was set back", ["reason": reason])
         case .rejected(let rejection):
             logger.warning(
                 "rejected",

@@ -17,6 +17,8 @@ package enum Event: Sendable, Equatable {
     case operation(OperatorEvent)
     /// A message that could not be accepted.
     case rejected(Rejection)
+    /// Time has gone back; what was recorded for the future is moved along.
+    case clock(reason: String)
 
     /// The last token of the record's subject.
     package var kind: String {
@@ -30,6 +32,7 @@ package enum Event: Sendable, Equatable {
         case .breaker: "breaker"
         case .operation: "operator"
         case .rejected: "rejected"
+        case .clock: "clock"
         }
     }
 }

@@ -84,6 +84,7 @@ extension Event {
                     field: try fields.string("field") ?? "", reason: try fields.text("reason"),
                     excerpt: try fields.string("excerpt") ?? "",
                     sequence: try fields.integer("sequence").map { UInt64(clamping: $0) }))
+        case "clock": self = .clock(reason: try fields.text("reason"))
         default: throw fields.error("kind", "\(Name.quoted(kind)) is not a kind of record")
         }
     }

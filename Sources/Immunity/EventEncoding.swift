@@ -65,6 +65,7 @@ extension Event {
             object["parameters"] = .object(event.parameters)
             object["outcome"] = .string(event.outcome)
         case .rejected(let rejection): rejection.write(to: &object)
+        case .clock(let reason): object["reason"] = .string(reason)
         }
     }
 }

@@ -50,6 +50,8 @@ package struct Immunity: Sendable {
     /// When each incident is to be looked at.
     var agenda = Agenda()
     var nextSweep: Timestamp?
+    /// The time of the last input.
+    var latest: Timestamp?
     /// When each command in flight, renewal and undo is to be sent next. After a restart everything is
     /// sent again at once, which agents answer from their journals.
     var nextSend: [String: Timestamp] = [:]
@@ -95,6 +97,7 @@ package struct Immunity: Sendable {
     /// Takes one input into account and says what to do about it.
     package mutating func handle(_ input: Input, at now: Timestamp) -> [Directive] {
         var turn = Turn(time: now)
+        noticeStep(&turn)
         switch input {
         case .alert(let alert, let sequence): handle(alert, sequence, &turn)
         case .result(let result): handle(result, &turn)
@@ -146,7 +149,7 @@ package struct Immunity: Sendable {
         turn.directives.append(.reject(rejection))
     }
 
-    private mutating func scheduleAll(at time: Timestamp) {
+    mutating func scheduleAll(at time: Timestamp) {
         for incident in state.incidents.values { agenda.schedule(incident.id, at: time) }
         for id in state.undoing.keys { agenda.schedule(id, at: time) }
     }
@@ -179,7 +182,7 @@ extension Event {
         case .decision(let decision): decision.incident
         case .result(let event): event.incident
         case .incident(let event): event.incident
-        case .started, .configured, .breaker, .operation, .rejected: nil
+        case .started, .configured, .breaker, .operation, .rejected, .clock: nil
         }
     }
 }

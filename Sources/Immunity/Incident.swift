@@ -87,6 +87,20 @@ package struct Incident: Sendable, Equatable {
         }
     }
 
+    /// The symptom is back: the incident goes on where it was. An action that had succeeded has had its
+    /// chance: where it is in force it has not been enough, else it can be done again.
+    mutating func resume(at time: Timestamp) {
+        guard var course = resumption else { return }
+        if course.phase == .verifying {
+            course =
+                attempts.last?.isInForce == true
+                ? Course(phase: .verifying, until: time) : Course(phase: .deciding, until: nil)
+        }
+        resumption = nil
+        phase = course.phase
+        until = course.until
+    }
+
     func attempt(_ actionID: String) -> Attempt? {
         attempts.last { $0.command.actionID == actionID }
     }

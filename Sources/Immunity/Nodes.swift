@@ -101,6 +101,16 @@ package struct Nodes: Sendable {
             change: previous.status == nil ? "joined" : "back", lastSeen: now)
     }
 
+    /// Takes what was heard in what is now the future for heard now.
+    mutating func stepBack(to now: Timestamp) {
+        since = since.map { min($0, now) }
+        for (name, node) in nodes {
+            for (id, agent) in node.agents where agent.lastSeen > now {
+                nodes[name]?.agents[id]?.lastSeen = now
+            }
+        }
+    }
+
     /// Finds agents that have become late or offline.
     mutating func sweep(at now: Timestamp, timeout: Duration) -> [Change] {
         since = since ?? now

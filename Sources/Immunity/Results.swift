@@ -7,6 +7,9 @@ extension Immunity {
             let attempt = incident.attempt(result.actionID),
             attempt.command.node == result.node
         else { return }
+        var result = result
+        // Agents in other languages may leave it out; the record must say what was done.
+        if result.actionType.isEmpty { result.actionType = attempt.command.actionType }
         let isFinished = attempt.status != .dispatched && attempt.status != .unknown
         switch result.status {
         case .accepted:
@@ -52,7 +55,6 @@ extension Immunity {
         record(.result(event), &turn)
         settle(BreakerKey(attempt.command, about: key), &turn)
         publishHealing(result, attempt, incident, &turn)
-        if let over = state.undoing[incident.id] { return requestUndos(of: over, &turn) }
         guard let open = state.incidents[key], open.id == incident.id, open.phase == .deciding,
             open.until.map({ $0 <= turn.time }) ?? true
         else { return }

@@ -12,6 +12,7 @@ extension State {
     package var snapshot: JSON.Object {
         [
             "version": .integer(Self.snapshotVersion),
+            "newest": .integer(newest.nanoseconds),
             "incidents": .array(
                 incidents.values.sorted { $0.key < $1.key }.map { .object($0.snapshot) }),
             "undoing": .array(undoing.values.sorted { $0.id < $1.id }.map { .object($0.snapshot) }),
@@ -46,6 +47,7 @@ extension State {
                 "version",
                 "\(version) is not \(Self.snapshotVersion): replay the whole audit instead")
         }
+        newest = try fields.time("newest")
         for inner in try fields.elements("incidents") {
             let incident = try Incident(inner)
             incidents[incident.key] = incident

@@ -28,6 +28,9 @@ package struct State: Sendable, Equatable {
     /// The incident of each action of the incidents above.
     package internal(set) var incidentOfAction: [String: String] = [:]
 
+    /// The latest time of any record, unless the clock was set back since.
+    package internal(set) var newest = Timestamp(nanoseconds: .min)
+
     package init() {}
 
     /// A report about a symptom: when it was made, and its alert's id.
@@ -71,10 +74,12 @@ package struct State: Sendable, Equatable {
 
     /// Takes one event of the audit stream into account.
     package mutating func apply(_ event: Event, at time: Timestamp) {
+        defer { newest = max(newest, time) }
         switch event {
         case .started(_, _, let isAlertStreamNew):
             if isAlertStreamNew { alertSequences = SequenceSet() }
         case .configured, .operation: break
+        case .clock: stepBack(to: time)
         case .rejected(let rejection):
             if let sequence = rejection.sequence { alertSequences.insert(sequence) }
         case .alert(let event): apply(event, at: time)
@@ -115,11 +120,7 @@ package struct State: Sendable, Equatable {
             incident.severity = alert.severity
             incident.message = alert.message ?? incident.message
         }
-        if event.effect == .returned, let course = incident.resumption {
-            incident.resumption = nil
-            incident.phase = course.phase
-            incident.until = course.until
-        }
+        if event.effect == .returned { incident.resume(at: time) }
         if let severity = event.policySeverity {
             incident.policySeverity = severity
             incident.rung = 0

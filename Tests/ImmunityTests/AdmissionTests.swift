@@ -84,6 +84,10 @@ struct AdmissionTests {
         #expect(s.take(.alert(alert, sequence: 9)) == [])
         s.restart()
         #expect(s.take(.alert(alert, sequence: 9)) == [])
+        // Nor is it told as out of order when something newer has come.
+        _ = s.wait(1)
+        _ = s.take(.alert(s.make(.critical), sequence: 10))
+        #expect(s.take(.alert(alert, sequence: 9)) == [])
     }
 
     @Test("redelivered after a newer one was recorded: it was not lost, so it counts")
@@ -144,6 +148,23 @@ struct AdmissionTests {
         #expect(s.alert(.critical, resource: "r0") == [])
         #expect(s.alert(.ok, resource: "r0", age: -1).first == "alert cleared")
         #expect(s.alert(.critical, resource: "one-more").first == "alert opened")
+    }
+
+    @Test("what is still being undone counts against the limit of all")
+    func overallLimit() throws {
+        var s = Scenario()
+        _ = s.alert(.critical)
+        let incident = try #require(s.incident)
+        for index in 0..<State.openLimit - 1 { s.core.state.undoing["i\(index)"] = incident }
+        let told = s.core.handle(.alert(s.make(.critical, resource: "x"), sequence: 99), at: s.now)
+        guard case .append(.rejected(let rejection))? = told.first else {
+            Issue.record("not rejected")
+            return
+        }
+        #expect(rejection.reason == "20000 incidents are open already")
+        s.core.state.undoing["i0"] = nil
+        let next = s.core.handle(.alert(s.make(.critical, resource: "x"), sequence: 100), at: s.now)
+        #expect(next.contains { if case .send = $0 { true } else { false } })
     }
 
     @Test("long foreign text is shortened in records")

@@ -106,6 +106,33 @@ struct BreakerTests {
         #expect(s.breaker("throttle_50") == .halfOpen)
     }
 
+    @Test("half open, the symptom clears before the trial is answered: open again")
+    func clearedTrial() {
+        var s = trial()
+        _ = s.wait(1)
+        _ = s.alert(.ok)
+        #expect(
+            s.live(10).records == [
+                "incident resolved", "breaker opened", "undo throttle_50", "send undo throttle_50",
+            ])
+        #expect(s.reasons("breaker opened").last?.hasSuffix("was not answered") == true)
+    }
+
+    @Test("a reset does not shorten the cooldown")
+    func resetKeepsCooldown() {
+        var s = Scenario(
+            Scenario.policies(
+                Scenario.policy(.critical, "throttle_50"),
+                breaker: BreakerPolicy(failureThreshold: 1)))
+        _ = s.alert(.critical)
+        _ = s.answer(.done, .permanentFailure)
+        _ = s.take(.resetBreaker(nil, actor: "op"))
+        _ = s.alert(.ok, age: -1)
+        _ = s.live(12)
+        #expect(s.core.state.incidents.isEmpty)
+        #expect(s.alert(.critical).records == ["alert opened", "wait throttle_50"])
+    }
+
     @Test("half open, the trial is not answered: open again")
     func silentTrial() {
         var s = trial()

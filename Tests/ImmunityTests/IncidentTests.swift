@@ -84,6 +84,18 @@ struct IncidentTests {
             ])
     }
 
+    @Test("a worse alert begins its ladder at the first rung, wherever the milder one was")
+    func worseLater() {
+        var s = Scenario(
+            Scenario.policies(
+                Scenario.policy(.warning, "redistribute", "throttle_10"),
+                Scenario.policy(.critical, "throttle_50")))
+        _ = s.alert(.warning)
+        #expect(s.incident?.rung == 1)
+        #expect(s.alert(.critical).records.last == "send execute throttle_50")
+        #expect(s.incident?.rung == 0)
+    }
+
     @Test("a superseded command still ends: its silence is a failure")
     func supersededSilence() {
         var s = Scenario(
@@ -144,32 +156,58 @@ struct IncidentTests {
             ])
     }
 
-    @Test("what comes back goes on where it was")
-    func comesBack() {
+    @Test("what comes back under an action in force has not been helped: next rung")
+    func comesBackInForce() {
         var s = Scenario()
         _ = s.alert(.critical)
         _ = s.succeed()
         _ = s.wait(5)
         _ = s.alert(.ok)
         _ = s.wait(5)
-        // Not dispatched again: it is still in force, and its time to help runs from its success.
-        #expect(s.alert(.critical) == ["alert returned"])
-        #expect(s.incident?.phase == .verifying)
-        #expect(s.live(49).records == ["send renew throttle_50"])
-        #expect(s.wait(1).records.prefix(2) == ["incident not_verified", "dispatch throttle_10"])
-    }
-
-    @Test("what flaps past the time to help has not been helped")
-    func flaps() {
-        var s = Scenario()
+        #expect(
+            s.alert(.critical).records == [
+                "alert returned", "incident not_verified", "dispatch throttle_10",
+                "send execute throttle_10",
+            ])
+        // A milder return is left to the action that holds it.
+        s = Scenario()
         _ = s.alert(.critical)
         _ = s.succeed()
-        var told: [String] = []
-        for _ in 0..<9 {
-            told += s.live(4) + s.alert(.ok) + s.live(4) + s.alert(.critical)
-        }
-        #expect(told.contains("incident not_verified"))
-        #expect(told.contains("dispatch throttle_10"))
+        _ = s.wait(5)
+        _ = s.alert(.ok)
+        _ = s.wait(5)
+        #expect(s.alert(.warning).records == ["alert returned"])
+        #expect(s.incident?.phase == .verifying)
+    }
+
+    @Test("what comes back after an action that holds nothing gets the action again")
+    func comesBackAfterOnce() {
+        var s = Scenario()
+        _ = s.alert(.critical)
+        _ = s.answer(.done, .succeeded, undo: false)
+        _ = s.wait(5)
+        _ = s.alert(.ok)
+        _ = s.wait(5)
+        #expect(s.alert(.critical).records == ["alert returned", "wait throttle_50"])
+        #expect(s.live(50).records == ["dispatch throttle_50", "send execute throttle_50"])
+    }
+
+    @Test("what comes back while a human is asked, or a wait lasts, stays there")
+    func comesBackWaiting() {
+        var s = Scenario()
+        _ = s.alert(.critical)
+        _ = s.answer(.done, .transientFailure)
+        _ = s.wait(1)
+        _ = s.alert(.ok)
+        _ = s.wait(1)
+        #expect(s.alert(.critical) == ["alert returned", "wait throttle_50"])
+        #expect(s.live(58).records == ["dispatch throttle_50", "send execute throttle_50"])
+        s = Scenario(Scenario.policies(Scenario.policy(.critical, "throttle_50", "alert_human")))
+        _ = s.alert(.critical)
+        _ = s.answer(.done, .permanentFailure)
+        _ = s.alert(.ok)
+        #expect(s.alert(.critical, age: -1) == ["alert returned"])
+        #expect(s.incident?.phase == .escalated)
     }
 
     @Test("while the symptom is gone, an unanswered command is not repeated")
@@ -196,8 +234,23 @@ struct IncidentTests {
         #expect(s.succeed().records == ["result succeeded"])
         #expect(s.incident?.phase == .clearing)
         _ = s.wait(1)
-        #expect(s.alert(.critical) == ["alert returned"])
-        #expect(s.incident?.phase == .verifying)
+        #expect(s.alert(.critical).records[1] == "incident not_verified")
+    }
+
+    @Test("a kill between the decision to escalate and the call does not lose the call")
+    func killBeforeCall() {
+        var s = Scenario(Scenario.policies(Scenario.policy(.critical, "alert_human")))
+        let directives = s.core.handle(.alert(s.make(.critical), sequence: 1), at: s.now)
+        var state = State()
+        for case .append(let event) in directives.prefix(2) { state.apply(event, at: s.now) }
+        var core = Immunity(state: state, policies: s.core.policies, epoch: 8)
+        let told = core.handle(.tick, at: s.now + .seconds(1))
+        #expect(
+            told.contains {
+                if case .publish(let type, _) = $0 { type == "escalation" } else { false }
+            })
+        #expect(core.state.incidents.values.allSatisfy { $0.isEscalated })
+        #expect(core.handle(.tick, at: s.now + .seconds(2)).isEmpty)
     }
 
     @Test("without any attempt it resolves at once")

@@ -53,6 +53,7 @@ struct RecordTests {
             .breaker(BreakerEvent(key: key, change: .reset, reason: "r", until: nil)),
             .operation(
                 OperatorEvent(verb: "undo", actor: "op", parameters: ["id": "x"], outcome: "o")),
+            .clock(reason: "r"),
             .rejected(Rejection(subject: "s", node: "", field: "", reason: "r", excerpt: "")),
             .rejected(Rejection(subject: "s", node: "n", field: "f", reason: "r", excerpt: "e")),
         ]

@@ -43,6 +43,8 @@ struct Simulation {
     var unacked: [(alert: Alert, sequence: UInt64)] = []
     var streamSequence: UInt64 = 0
     var alertCount = 0
+    /// How far the coordinator's clock is ahead.
+    var offset: Duration = .zero
     /// Whether the network loses, doubles and delays, and things die.
     var isCalm = false
     var restarts = 0
@@ -111,7 +113,7 @@ struct Simulation {
         case 16...17: try repeatOldMessage()
         case 18: try reconfigure()
         case 19: try askOperator()
-        case 20: try restart()
+        case 20: restart()
         case 21: try take(.rejected(rejection()))
         default: break
         }
@@ -126,8 +128,10 @@ struct Simulation {
     private mutating func heal() throws {
         isCalm = true
         for index in symptoms.indices { symptoms[index].severity = .ok }
-        for _ in 0..<2000 {
-            now = now + .seconds(1)
+        offset = .zero
+        for second in 0..<2500 {
+            // Faster in the end, for what is kept for long.
+            now = now + .seconds(second < 2000 ? 1 : 20)
             speak()
             expireLeases()
             try deliver()
@@ -145,6 +149,7 @@ struct Simulation {
     /// Gives the core an input and does what it says, up to a kill that may come between any two
     /// records.
     mutating func take(_ input: Immunity.Input) throws {
+        let now = now + offset
         rules.willTake(input, at: now, core.state)
         let directives = core.handle(input, at: now)
         let records = directives.count { if case .append = $0 { true } else { false } }
@@ -166,7 +171,7 @@ struct Simulation {
             guard durable == core.state else {
                 throw Violation(description: "memory and audit differ after \(input)")
             }
-            try rules.didTake(input, core)
+            try rules.didTake(input, core, at: now)
             if case .alert(_, let sequence) = input {
                 unacked.removeAll { $0.sequence == sequence }
             }
@@ -174,6 +179,7 @@ struct Simulation {
     }
 
     private mutating func append(_ event: Event) throws {
+        let now = now + offset
         let record = Record(time: now, actor: event.actor ?? "coordinator", event: event)
         let bytes = JSON.object(record.object).encoded
         let again = try bytes.withUnsafeBytes { try Record(decoding: $0) }
@@ -187,7 +193,7 @@ struct Simulation {
 
     private mutating func perform(_ directive: Immunity.Directive) throws {
         guard case .send(let command) = directive else { return }
-        try rules.willSend(command, durable, at: now)
+        try rules.willSend(command, durable, at: now + offset)
         let bytes = JSON.object(command.object).encoded
         let sent = try bytes.withUnsafeBytes { try Command(decoding: $0, node: command.node) }
         post(.command(sent))
@@ -204,7 +210,11 @@ struct Simulation {
         }
     }
 
-    private mutating func restart() throws { restartCoordinator() }
+    /// Another coordinator takes over, or the same again; its clock may be another.
+    private mutating func restart() {
+        if dice.chance(1, of: 4) { offset = dice.pick([.zero, .seconds(-3600), .seconds(3600)]) }
+        restartCoordinator()
+    }
 
     private mutating func reconfigure() throws {
         let policies = Self.policies(&dice)

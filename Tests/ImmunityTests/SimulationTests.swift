@@ -32,7 +32,7 @@ struct SimulationTests {
             + IncidentEvent.Change.allCases.map { "incident/\($0.rawValue)" }
             + BreakerEvent.Change.allCases.map { "breaker/\($0.rawValue)" }
             + ["done", "refused", "undone", "timeout"].map { "result/\($0)" }
-            + ["rejected", "operator", "config", "restarts"]
+            + ["rejected", "operator", "config", "restarts", "clock"]
         for kind in expected { #expect(totals[kind, default: 0] >= 2, "\(kind)") }
     }
 
