@@ -138,6 +138,13 @@ struct HealingTests {
             for _ in 0..<50 { try lab.alert(Self.critical) }
             #expect(await eventually { agent.executions.count == 1 })
             let id = try #require(agent.executions.keys.first)
+            // The agent's own word counts, which says that it can be undone; then the others come.
+            #expect(
+                await eventually {
+                    let records = try? await lab.verifiedAudit()
+                    return records?.kind("result").contains { $0["status"]?.string == "done" }
+                        == true
+                })
             for _ in 0..<20 {
                 try lab.connection.publish(
                     "skos.result.nova",

@@ -199,6 +199,9 @@ final class Lab: Sendable {
         var options = Connection.Options(urls: [server.url])
         options.reconnectWait = .milliseconds(20)
         options.reconnectJitter = .milliseconds(5)
+        // A server that has just begun may still drop its first clients on a busy machine.
+        options.retryOnFailedConnect = true
+        options.deadline = .seconds(30)
         connection = try await Connection.connect(options)
         tape = try await Tape(connection)
         logFile = server.directory + "/coordinator.log"
