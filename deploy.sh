@@ -237,7 +237,8 @@ stop_native() {
     rm -f "$pidfile"
 }
 
-native_healthy() { "$program" status "${config[@]}"; }
+# The coordinator answers, and has heard from the agents of this node.
+native_healthy() { "$program" nodes --here "${config[@]}"; }
 
 start_native() {
     local what=(up)

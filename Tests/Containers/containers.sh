@@ -89,7 +89,7 @@ edit() {
     mv "$SKOS_CONFIG_DIR/new" "$SKOS_CONFIG_DIR/config.yaml"
 }
 lower() {
-    edit 's/^    critical: 85/    critical: 79/; s/^    warning: 75/    warning: 65/'
+    edit 's/^    critical: 85/    critical: 79/'
     echo 80000 >"$temperature"
     eventually holds "$knob" 1900000 || return 1
     echo 60000 >"$temperature"

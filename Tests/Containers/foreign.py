@@ -2,7 +2,8 @@
 
     foreign.py URL publish SUBJECT TEXT   publishes one message
     foreign.py URL alert NODE             publishes the alert of the README for NODE, and checks that a
-                                          command, a result and audit records follow; prints them
+                                          command, a result and audit records follow; then clears it,
+                                          and checks that everything is taken back; prints all of it
     foreign.py URL heartbeats NODE COUNT  waits for that many heartbeats of NODE; prints them
     foreign.py URL tamper                 tries to change the audit in every way that the JetStream API
                                           has; fails when one of them succeeds
@@ -29,13 +30,13 @@ async def quiet(_error):
     """What goes wrong on the connection shows in what does not arrive."""
 
 
-def seed_alert(node):
+def seed_alert(node, severity="critical"):
     """The alert of the message format, word for word; only the node and the time are today's."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return {
         "agent_id": f"thermal-sentinel-{node}",
         "type": "thermal",
-        "severity": "critical",
+        "severity": severity,
         "node": node,
         "message": "CPU temperature 87.5°C exceeds critical threshold",
         "details": {"sensor": "cpu", "temperature": 87.5, "threshold": 85},
@@ -90,6 +91,15 @@ async def alert(client, node):
             "the audit of the alert": audited("alert"),
             "the audit of the decision": audited("decision"),
             "the audit of the result": audited("result"),
+        },
+    )
+    await publish(client, f"skos.alert.{node}", json.dumps(seed_alert(node, "ok")))
+    await wait_for_all(
+        seen,
+        {
+            "the end of the incident": lambda subject, _: subject == "skos.event.incident_resolved",
+            "what was taken back": lambda subject, body: subject == f"skos.result.{node}"
+            and body["status"] == "undone",
         },
     )
 

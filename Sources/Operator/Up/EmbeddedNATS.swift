@@ -183,12 +183,32 @@ package final class EmbeddedNATS: Service {
             """
         if let port = settings.monitoringPort { text += "http: \"127.0.0.1:\(port)\"\n" }
         if let user = settings.address.user, let password = settings.address.password {
-            text +=
-                "authorization { user: \(Self.quoted(user)), password: \(Self.quoted(password)) }\n"
+            text += Self.authorization(user, password)
         } else if let token = settings.address.user {
+            // NATS has no permissions for whoever shows a token.
             text += "authorization { token: \(Self.quoted(token)) }\n"
+        } else {
+            // Not a secret: whoever gives no name is this user.
+            text += "no_auth_user: anyone\n" + Self.authorization("anyone", "anyone")
         }
         return text
+    }
+
+    /// Requests that would shrink, replace or remove the audit as a whole, against which the flags of its
+    /// stream do not protect it. docker/nats.conf denies the same.
+    private static let deniedSubjects = [
+        "STREAM.UPDATE.SKOS_AUDIT", "STREAM.DELETE.SKOS_AUDIT", "STREAM.PURGE.SKOS_AUDIT",
+        "STREAM.RESTORE.SKOS_AUDIT", "STREAM.MSG.DELETE.SKOS_AUDIT", "ACCOUNT.PURGE.>",
+        "SERVER.REMOVE",
+    ].map { "$JS.API.\($0)" }
+
+    private static func authorization(_ user: String, _ password: String) -> String {
+        let denied = deniedSubjects.map(quoted).joined(separator: ", ")
+        return """
+            authorization { users: [ { user: \(quoted(user)), password: \(quoted(password)), \
+            permissions: { publish: { deny: [ \(denied) ] } } } ] }
+
+            """
     }
 
     /// A string of NATS' configuration language.

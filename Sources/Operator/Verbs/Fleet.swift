@@ -1,5 +1,6 @@
 import Protocol
 import Runtime
+import Settings
 
 extension Program {
     /// The verbs that show how the fleet is.
@@ -13,7 +14,11 @@ extension Program {
                     Fleet.status($0, at: SteadyClock.wallTime(), $1)
                 }
             },
-            Verb("nodes", "list nodes and their agents", run: nodes),
+            Verb(
+                "nodes", "list nodes and their agents",
+                flags: [
+                    Flag("here", "only this node; fails unless its agents are online")
+                ], run: nodes),
             Verb(
                 "incidents", "list what is wrong, and what is being done about it",
                 flags: [Flag("all", short: "a", "also those that are over")]
@@ -54,15 +59,26 @@ extension Program {
     private static func nodes(_ context: Context) async throws -> ExitCode {
         let link = try await context.connect()
         defer { link.close() }
-        let answer = try await link.ask("nodes")
+        var answer = try await link.ask("nodes")
+        var code = ExitCode.done
+        if context.invocation.has("here") {
+            let node = try context.config().nodeName
+            answer = [
+                "nodes": .array(
+                    answer.list("nodes").filter { $0.text("node") == node }.map { .object($0) })
+            ]
+            let agents = answer.list("nodes").flatMap { $0.list("agents") }
+            let isWell = !agents.isEmpty && agents.allSatisfy { $0.text("status") == "online" }
+            if !isWell { code = .failed }
+        }
         guard !context.isJSON else {
             context.print(.object(answer))
-            return .done
+            return code
         }
         // How long ago something was is told by the clock that saw it.
         let now = try await link.ask("status").time("time") ?? SteadyClock.wallTime()
         context.out.write(Fleet.nodes(answer, at: now, context.out.style))
-        return .done
+        return code
     }
 }
 
