@@ -54,7 +54,7 @@ struct ActionLoop {
             await runner.wait(atMost: pause)
         }
         // A disk that hangs holds the journal, too; the end of the process lets go of it.
-        if !runner.diskThread.isBusy { state?.close() }
+        if !runner.diskThread.isHanging { state?.close() }
     }
 
     private var pause: Duration {
@@ -180,7 +180,7 @@ struct ActionLoop {
     private func onDisk(
         _ body: @escaping @Sendable () throws(JournalFile.Failure) -> Void
     ) async -> String? {
-        guard !runner.diskThread.isBusy else {
+        guard !runner.diskThread.isHanging else {
             return "the disk has not answered since the last write"
         }
         do {

@@ -94,7 +94,7 @@ final class Monitor: Sendable {
 
     /// One look; `nil` when it hangs, now or still.
     private func look() async -> Sample? {
-        guard !thread.isBusy else {
+        guard !thread.isHanging else {
             last.withLock { $0.isHung = true }
             return nil
         }

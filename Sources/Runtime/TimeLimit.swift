@@ -13,21 +13,21 @@ package struct TimeLimitExceeded: Error, Equatable, CustomStringConvertible {
 ///
 /// A body that is late is cancelled and left behind: it runs on for as long as it likes, and what it
 /// returns is dropped. That is the only way to live with a call into the kernel that hangs, so give such
-/// calls a `WorkerThread` of their own as `executor`, and look at its `isBusy` before the next one.
+/// calls a `WorkerThread` of their own, and look at its `isHanging` before the next one.
 ///
 /// - Throws: `TimeLimitExceeded`, `CancellationError` when the waiting task is cancelled, or what `body`
 ///   throws.
 package func withTimeLimit<Value: Sendable>(
-    _ limit: Duration, on executor: (any TaskExecutor)? = nil,
+    _ limit: Duration, on worker: WorkerThread? = nil,
     _ body: @escaping @Sendable () async throws -> Value
 ) async throws -> Value {
-    let race = Race<Value>()
-    let work = Task(executorPreference: executor) {
-        do { race.finish(.success(try await body())) } catch { race.finish(.failure(error)) }
+    let race = Race<Value>(worker)
+    let work = Task(executorPreference: worker) {
+        do { race.end(.success(try await body())) } catch { race.end(.failure(error)) }
     }
     let timer = Task {
         try await Task.sleep(for: limit, tolerance: limit / 100, clock: .continuous)
-        race.finish(.failure(TimeLimitExceeded(limit: limit)))
+        race.abandon(TimeLimitExceeded(limit: limit))
     }
     defer {
         timer.cancel()
@@ -36,7 +36,7 @@ package func withTimeLimit<Value: Sendable>(
     return try await withTaskCancellationHandler {
         try await race.value()
     } onCancel: {
-        race.finish(.failure(CancellationError()))
+        race.abandon(CancellationError())
     }
 }
 
@@ -50,21 +50,41 @@ private final class Race<Value: Sendable>: Sendable {
     }
 
     private let state = Mutex(State.open)
+    /// Where the work is done.
+    private let worker: WorkerThread?
 
-    func finish(_ result: Result<Value, any Error>) {
+    init(_ worker: WorkerThread?) { self.worker = worker }
+
+    /// The work has ended, in time or not.
+    func end(_ result: Result<Value, any Error>) {
+        if !finish(result, first: {}) { worker?.returned() }
+    }
+
+    /// Nobody waits for the work any longer.
+    func abandon(_ error: any Error) {
+        // Known before the waiting task goes on and asks.
+        _ = finish(.failure(error), first: { worker?.isLeftBehind() })
+    }
+
+    /// Says whether this result is the first.
+    private func finish(_ result: Result<Value, any Error>, first: () -> Void) -> Bool {
         // The continuation is resumed outside of the lock: what it runs may take the lock again.
-        let waiter: CheckedContinuation<Value, any Error>? = state.withLock { state in
+        let (isFirst, waiter) = state.withLock {
+            state -> (Bool, CheckedContinuation<Value, any Error>?) in
             switch state {
             case .open:
                 state = .done(result)
-                return nil
+                first()
+                return (true, nil)
             case .waiting(let continuation):
                 state = .taken
-                return continuation
-            case .done, .taken: return nil
+                first()
+                return (true, continuation)
+            case .done, .taken: return (false, nil)
             }
         }
         waiter?.resume(with: result)
+        return isFirst
     }
 
     func value() async throws -> Value {

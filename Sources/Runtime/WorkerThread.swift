@@ -15,7 +15,8 @@ package final class WorkerThread: TaskExecutor, Sendable {
         var jobs: [UnownedJob] = []
         var isStarted = false
         var isStopped = false
-        var isBusy = false
+        /// Work that was left behind and has not returned yet.
+        var leftBehind = 0
     }
 
     /// - Parameter name: shown by `ps -L` and debuggers; Linux keeps 15 characters.
@@ -24,9 +25,14 @@ package final class WorkerThread: TaskExecutor, Sendable {
         available = Semaphore()
     }
 
-    /// Whether a piece of work is running or waiting: after a time limit has passed, whether the thread
-    /// still hangs in it.
-    package var isBusy: Bool { state.withLock { $0.isBusy || !$0.jobs.isEmpty } }
+    /// Whether it still hangs in work whose time limit has passed.
+    package var isHanging: Bool { state.withLock { $0.leftBehind > 0 } }
+
+    /// Nobody waits any longer for a piece of work, which goes on.
+    func isLeftBehind() { state.withLock { $0.leftBehind += 1 } }
+
+    /// A piece of work that was left behind has returned.
+    func returned() { state.withLock { $0.leftBehind -= 1 } }
 
     /// Lets the thread end when everything queued is done. Work enqueued afterwards still runs.
     package func stop() {
@@ -65,8 +71,7 @@ package final class WorkerThread: TaskExecutor, Sendable {
 
     private func takeJob() -> UnownedJob? {
         state.withLock { state in
-            state.isBusy = !state.jobs.isEmpty
-            return state.jobs.isEmpty ? nil : state.jobs.removeFirst()
+            state.jobs.isEmpty ? nil : state.jobs.removeFirst()
         }
     }
 }

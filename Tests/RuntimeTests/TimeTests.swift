@@ -86,9 +86,23 @@ struct TimeTests {
                 _ = read(reader, &byte, 1)
             }
         }
-        #expect(worker.isBusy)
+        #expect(worker.isHanging)
         close(writer)
         try await withTimeLimit(.seconds(60), on: worker) {}
+        #expect(!worker.isHanging)
+    }
+
+    @Test("a worker that has answered does not count as hanging, however soon it is asked")
+    func answered() async throws {
+        let worker = WorkerThread(name: "quick")
+        defer { worker.stop() }
+        for _ in 0..<20_000 {
+            try await withTimeLimit(.seconds(60), on: worker) {}
+            if worker.isHanging {
+                Issue.record("it has returned, and counts as hanging")
+                break
+            }
+        }
     }
 
     @Test("work on a worker leaves the caller's threads and stays on one of its own")
