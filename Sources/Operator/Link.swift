@@ -21,11 +21,29 @@ package struct Link: Sendable {
     /// The server's address.
     package var url: String { connection.connectedURL ?? tried }
 
-    /// Asks the coordinator: `skos.api.<verb>`.
+    /// Pages that a long list may have; more than any fleet needs.
+    private static let pageLimit = 10_000
+
+    /// Asks the coordinator: `skos.api.<verb>`. A list that comes in pages is put together.
     ///
     /// - Throws: `Failure` with `unreachable` when nobody answers, with `failed` when it says no.
     package func ask(
         _ verb: String, _ parameters: JSON.Object = JSON.Object()
+    ) async throws(Failure) -> JSON.Object {
+        var whole = try await askOnce(verb, parameters)
+        for _ in 0..<Self.pageLimit {
+            guard let next = whole["next"]?.string, let list = whole[verb]?.array else { break }
+            var parameters = parameters
+            parameters["after"] = .string(next)
+            let page = try await askOnce(verb, parameters)
+            whole[verb] = .array(list + (page[verb]?.array ?? []))
+            whole["next"] = page["next"]
+        }
+        return whole
+    }
+
+    private func askOnce(
+        _ verb: String, _ parameters: JSON.Object
     ) async throws(Failure) -> JSON.Object {
         let subject = Subjects.api(verb)
         let message: BusMessage
