@@ -1,0 +1,224 @@
+"""Kills the coordinator at every message between it and NATS, one run for each.
+
+A proxy between the two counts protocol messages in both directions and kills the coordinator with
+signal 9 at the n-th, before it is passed on; then the coordinator is started again, without the proxy's
+interference. After every run there is exactly one execution, everything is taken back, and the chain holds.
+"""
+
+import asyncio
+import re
+
+from site_of_test import ForeignAgent, Site, eventually, free_port, of_kind
+
+# Messages of the protocol that carry something; INFO, CONNECT, SUB, PING and the like are not counted.
+LINE = re.compile(rb"^(PUB|HPUB|MSG|HMSG) ([^\r\n]*)\r\n", re.IGNORECASE)
+# Runs at once. Each has a nats-server and a coordinator.
+WIDTH = 6
+# A walk that goes on longer than this does not end.
+POINTS = 400
+
+
+class Counter:
+    """Counts the messages of all connections, and calls `reached` at the n-th."""
+
+    def __init__(self, limit, reached):
+        self.limit = limit
+        self.reached = reached
+        self.count = 0
+        self.last = b""
+
+    def see(self, line):
+        self.count += 1
+        self.last = line
+        if self.count == self.limit:
+            self.reached()
+            return True
+        return False
+
+
+class Direction:
+    """Cuts one direction of a connection into lines and payloads."""
+
+    def __init__(self, counter):
+        self.counter = counter
+        self.buffer = b""
+
+    def feed(self, data):
+        """What may pass; None when the coordinator has been killed instead."""
+        self.buffer += data
+        passed = b""
+        while True:
+            end = self.buffer.find(b"\r\n")
+            if end < 0:
+                return passed
+            line = self.buffer[: end + 2]
+            size = 0
+            match = LINE.match(line)
+            if match:
+                # The last number is the size of all that follows: headers and payload.
+                size = int(line.split()[-1]) + 2
+            if len(self.buffer) < end + 2 + size:
+                return passed
+            if match and self.counter.see(line):
+                return None
+            passed += self.buffer[: end + 2 + size]
+            self.buffer = self.buffer[end + 2 + size :]
+
+
+class Proxy:
+    """Passes connections on to NATS, until the counter says otherwise."""
+
+    def __init__(self, target, counter):
+        self.target = target
+        self.counter = counter
+        self.port = free_port()
+        self.writers = []
+
+    async def __aenter__(self):
+        self.server = await asyncio.start_server(self.accept, "127.0.0.1", self.port)
+        return self
+
+    async def __aexit__(self, *_):
+        self.server.close()
+        self.cut()
+
+    def cut(self):
+        for writer in self.writers:
+            writer.close()
+        self.writers = []
+
+    async def accept(self, reader, writer):
+        try:
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.close()
+            return
+        self.writers += [writer, far_writer]
+        await asyncio.gather(
+            self.pump(reader, far_writer), self.pump(far_reader, writer), return_exceptions=True)
+
+    async def pump(self, reader, writer):
+        direction = Direction(self.counter)
+        try:
+            while data := await reader.read(1 << 16):
+                passed = direction.feed(data)
+                if passed is None:
+                    self.cut()
+                    return
+                writer.write(passed)
+                await writer.drain()
+        except (OSError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+async def scenario(site, client, agent):
+    """Alert, command, result, ok, undo: whoever asks again and again sees it come true."""
+    await client.alert(id="hot-1")
+    await eventually(lambda: agent.executions, "the action is executed")
+
+    async def is_verifying():
+        return of_kind(await client.audit(), "result", status="done")
+
+    await eventually(is_verifying, "the result is recorded")
+    await client.alert(severity="ok", id="cool-1")
+    await eventually(lambda: agent.undone, "it is taken back")
+
+    async def is_over():
+        return of_kind(await client.audit(), "result", status="undone")
+
+    await eventually(is_over, "the undo is recorded")
+
+
+async def walk(point):
+    """One run with a kill at a message; says at which, or None when it ended before."""
+    site = Site(f"point {point}")
+    async with site:
+        try:
+            return await attempt(site, point)
+        except BaseException:
+            site.keep()
+            print(f"    kill at message {point}:\n{site.story()}", flush=True)
+            raise
+
+
+async def attempt(site, point):
+    await site.nats()
+    client = await site.client()
+    agent = await ForeignAgent.start(client)
+    victim = None
+    killed = asyncio.Event()
+
+    def kill():
+        victim.kill()
+        killed.set()
+
+    counter = Counter(point, kill)
+    async with Proxy(site.port, counter) as proxy:
+        url = f"nats://127.0.0.1:{proxy.port}"
+        victim = site.skos(
+            "coordinator", "--config", site.config, name="victim", NATS_URL=url)
+
+        async def revive():
+            await killed.wait()
+            site.skos("coordinator", "--config", site.config, name="successor")
+
+        reviving = asyncio.create_task(revive())
+        try:
+            # The stream of the alerts is made by the first coordinator: before, nobody hears them.
+            await eventually(lambda: exists(client), "there is a stream of alerts")
+            await scenario(site, client, agent)
+        finally:
+            reviving.cancel()
+    assert list(agent.executions.values()) == [1], agent.executions
+    assert set(agent.undone) == set(agent.executions)
+    actions = {command["action_id"] for command in agent.commands}
+    assert len(actions) == 1, actions
+    records = await site.verify()
+    for kind, fields in (
+        ("alert", {"effect": "opened"}), ("alert", {"effect": "cleared"}),
+        ("decision", {"verdict": "dispatch"}), ("decision", {"verdict": "undo"}),
+        ("result", {"status": "done"}), ("result", {"status": "undone"}),
+        ("incident", {"change": "resolved"}),
+    ):
+        found = of_kind(records, kind, **fields)
+        assert len(found) == 1, f"{len(found)} records of {kind} {fields}"
+    assert len(of_kind(records, "coordinator")) <= (2 if killed.is_set() else 1)
+    return counter.last.decode(errors="replace").strip() if killed.is_set() else None
+
+
+async def exists(client):
+    try:
+        info = await client.connection.jetstream(timeout=2).stream_info("SKOS_ALERTS")
+        return info.config.subjects
+    except Exception:
+        return None
+
+
+async def test_kill_at_every_message(_site):
+    point = 1
+    killed = []
+    while True:
+        points = range(point, point + WIDTH)
+        results = await asyncio.gather(*(walk(p) for p in points), return_exceptions=True)
+        for p, result in zip(points, results):
+            if isinstance(result, BaseException):
+                raise AssertionError(f"killed at message {p}: {result}") from result
+            if result is not None:
+                killed.append(result)
+        if results[-1] is None:
+            break
+        point += WIDTH
+        assert point < POINTS, "the walk does not end"
+    # It went through all that matters.
+    seen = "\n".join(killed)
+    for subject in (
+        "SKOS_AUDIT.coordinator", "SKOS_AUDIT.alert", "SKOS_AUDIT.decision", "SKOS_AUDIT.result",
+        "SKOS_AUDIT.incident", "skos.command.nova", "skos.result.nova", "skos.alert.nova",
+        "$JS.ACK.SKOS_ALERTS", "STREAM.CREATE.SKOS_AUDIT",
+    ):
+        assert subject in seen, f"no run was killed at {subject}:\n{seen}"
+
+
+test_kill_at_every_message.weight = 2
