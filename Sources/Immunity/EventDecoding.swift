@@ -31,6 +31,13 @@ extension Fields {
         try required(name, try string(name, limit: Limits.messageBytes))
     }
 
+    /// A count or an index that must be there; no ladder and no story is as long as the limit.
+    func count(_ name: String) throws(MessageError) -> Int {
+        let value = try required(name, try integer(name))
+        guard (0...1_000_000_000).contains(value) else { throw error(name, "\(value) is no count") }
+        return Int(value)
+    }
+
     func chosen<T: RawRepresentable & CaseIterable>(
         _ name: String, _ type: T.Type
     ) throws(MessageError) -> T where T.RawValue == String {
@@ -108,7 +115,7 @@ extension Decision {
         incident = try fields.text("incident")
         cause = try fields.string("cause")
         policy = try fields.text("policy")
-        rung = Int(clamping: try fields.required("rung", try fields.integer("rung")))
+        rung = try fields.count("rung")
         action = try fields.string("action") ?? ""
         verdict = try fields.chosen("verdict", Verdict.self)
         reason = try fields.text("reason")

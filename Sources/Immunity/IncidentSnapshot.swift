@@ -60,8 +60,8 @@ extension Incident {
             reportedAt: try fields.time("reported"),
             closedAt: try fields.optionalTime("closed"), alertID: try fields.text("alert"),
             message: try fields.string("message") ?? "",
-            alertCount: Int(clamping: try fields.whole("alerts")),
-            rung: Int(clamping: try fields.whole("rung")), attempts: attempts,
+            alertCount: try fields.count("alerts"),
+            rung: try fields.count("rung"), attempts: attempts,
             isEscalated: try fields.bool("escalated") ?? false)
     }
 }
@@ -84,7 +84,7 @@ extension Attempt {
     fileprivate init(_ fields: Fields, node: String) throws(MessageError) {
         self.init(
             command: try Command(fields.members("command"), node: node),
-            rung: Int(clamping: try fields.whole("rung")),
+            rung: try fields.count("rung"),
             policySeverity: try fields.chosen("policy_severity", Severity.self))
         status = try fields.chosen("status", Status.self)
         reason = try fields.string("reason")

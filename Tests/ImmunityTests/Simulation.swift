@@ -48,6 +48,8 @@ struct Simulation {
     /// Whether the network loses, doubles and delays, and things die.
     var isCalm = false
     var restarts = 0
+    /// Every record, as the stream would keep it.
+    var log: [[UInt8]] = []
 
     init(seed: UInt64) {
         self.seed = seed
@@ -187,6 +189,7 @@ struct Simulation {
             throw Violation(
                 description: "a record reads back otherwise: \(JSON.object(record.object).text)")
         }
+        log.append(bytes)
         try rules.willApply(again.event, durable, at: now)
         durable.apply(again.event, at: again.time)
     }
