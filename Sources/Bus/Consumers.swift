@@ -73,8 +73,25 @@ extension JetStream {
         _ stream: String, _ config: ConsumerConfig,
         handler: @escaping @Sendable (BusMessage) -> Void
     ) async throws(BusError) -> Delivery {
-        let subject = try await ensurePush(stream, config)
-        return try connection.subscribe(subject, handler: handler)
+        // Subscribed first: a consumer that is made before anybody listens may wait with its first
+        // messages until they count as lost.
+        var config = config
+        let wanted =
+            config.deliverSubject
+            ?? ConsumerConfig.push(stream: stream, durable: config.durable).deliverSubject
+        config.deliverSubject = wanted
+        let early = try wanted.map { subject throws(BusError) in
+            try connection.subscribe(subject, handler: handler)
+        }
+        do throws(BusError) {
+            let subject = try await ensurePush(stream, config)
+            if let early, subject == wanted { return early }
+            early?.cancel()
+            return try connection.subscribe(subject, handler: handler)
+        } catch {
+            early?.cancel()
+            throw error
+        }
     }
 
     /// As `pushConsumer`, but for reading the messages as a sequence. `capacity` of them wait here.
