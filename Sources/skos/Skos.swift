@@ -7,10 +7,14 @@ import Synchronization
 @main
 enum Skos {
     static func main() {
+        // Whoever started us may have blocked signals for its own threads, and that is inherited.
+        var none = sigset_t()
+        sigemptyset(&none)
+        pthread_sigmask(SIG_SETMASK, &none, nil)
         let words = Array(CommandLine.arguments.dropFirst())
         let environment = environment()
         let program = Program(Services.parts)
-        // Taken over before there is a second thread. An operator's verb simply dies of them.
+        // An operator's verb simply dies of them.
         if program.isService(words) { Services.stops.withLock { $0 = Signals.stops() } }
         // A reader that goes away shows as a failed write.
         signal(SIGPIPE, SIG_IGN)

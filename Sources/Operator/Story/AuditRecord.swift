@@ -55,13 +55,32 @@ struct AuditStream: Sendable {
 
     let link: Link
     let info: StreamInfo
+    /// The place of the last record that is there, 0 when there is none: reading up to one that somebody
+    /// has taken out would wait for ever.
+    private(set) var end: UInt64
 
     /// - Throws: `Failure` when there is no such stream, or it does not answer.
-    init(_ link: Link) async throws(Failure) {
+    init(_ link: Link) async throws {
         self.link = link
-        do { info = try await link.connection.jetStream.streamInfo(Subjects.auditStream) } catch {
+        let jetStream = link.connection.jetStream
+        do {
+            info = try await jetStream.streamInfo(Subjects.auditStream)
+            let last = info.lastSequence
+            end = info.messages > 0 ? last : 0
+            guard end > 0,
+                try await jetStream.getMessage(Subjects.auditStream, sequence: last) == nil
+            else { return }
+        } catch {
             throw link.failure(error, "the audit stream \(Subjects.auditStream)")
         }
+        // Only in a stream that somebody has cut: whatever is delivered last is the last.
+        var seen: UInt64 = 0
+        try await read(max(1, info.firstSequence)...UInt64.max) { message in
+            guard let metadata = message.metadata else { return true }
+            seen = metadata.streamSequence
+            return metadata.pending > 0
+        }
+        end = seen
     }
 
     /// The messages of a part of the stream, in order; beyond its end, they are waited for.
@@ -81,7 +100,7 @@ struct AuditStream: Sendable {
     /// The last records of a kind and a node, oldest first.
     func last(_ count: Int, kind: String?, node: String?) async throws -> [AuditRecord] {
         var found: [AuditRecord] = []
-        var end = info.lastSequence
+        var end = end
         let first = max(1, info.firstSequence)
         while end >= first, found.count < count {
             let start = max(first, end > Self.step ? end - Self.step + 1 : 1)

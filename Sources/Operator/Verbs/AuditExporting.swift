@@ -44,8 +44,8 @@ extension Program {
     ) async throws -> (count: Int, hash: String) {
         var count = 0
         var hash = AuditChain.genesis
-        let last = stream.info.lastSequence
-        if stream.info.messages > 0 {
+        let last = stream.end
+        if last > 0 {
             try await stream.read(max(1, stream.info.firstSequence)...last) { message in
                 guard let sequence = message.metadata?.streamSequence else { return true }
                 hash = message.header(AuditChain.hashHeader) ?? ""

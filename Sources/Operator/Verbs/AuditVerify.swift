@@ -77,7 +77,7 @@ struct AuditCheck {
                 report(nil, "\(setting) is not set: records can be taken out", line: nil)
             }
         }
-        let last = try await lastStored(stream)
+        let last = stream.end
         if last > 0 {
             var check = self
             try await stream.read(1...last) { message in
@@ -94,16 +94,6 @@ struct AuditCheck {
                 : "records \(last + 1) to \(end), the last ones, are missing"
             report(nil, "gap: \(missing)", line: nil)
         }
-    }
-
-    /// The place of the last record that is there; reading beyond it would wait for ever.
-    private func lastStored(_ stream: AuditStream) async throws -> UInt64 {
-        guard stream.info.messages > 0 else { return 0 }
-        do {
-            let message = try await stream.link.connection.jetStream.getMessage(
-                Subjects.auditStream, lastBySubject: Subjects.audit)
-            return min(message?.sequence ?? 0, stream.info.lastSequence)
-        } catch { throw stream.link.failure(error, "reading the audit") }
     }
 
     private mutating func take(_ message: BusMessage) {

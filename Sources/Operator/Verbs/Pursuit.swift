@@ -9,6 +9,9 @@ final class Pursuit: Sendable {
     /// The same for `ok`, about which there may be nothing to record.
     private static let clearLimit: Duration = .seconds(3)
 
+    /// How long nothing may be heard before the coordinator is asked what it knows.
+    private static let patience: Duration = .seconds(2)
+
     /// What came of the alert.
     struct Conclusion: Sendable, Equatable {
         var code: ExitCode
@@ -20,6 +23,8 @@ final class Pursuit: Sendable {
         /// The alert's id.
         var id: String
         var incident: String?
+        /// The last record that was looked at.
+        var place: UInt64?
         var records: [JSON] = []
         var conclusion: Conclusion?
 
@@ -44,14 +49,12 @@ final class Pursuit: Sendable {
         let usual = alert.severity == .ok ? Self.clearLimit : Self.limit
         let limit = try context.invocation.duration("timeout", default: usual)
         let stream = try await AuditStream(link)
-        do {
-            try await withTimeLimit(limit) { [self] in
-                try await stream.read((place + 1)...UInt64.max) { message in
-                    guard let record = AuditRecord(message) else { return true }
-                    return !take(record)
-                }
-            }
-        } catch is TimeLimitExceeded {}
+        let isClear = try await read(stream, after: place, for: min(limit, Self.patience))
+        if !isClear, limit > Self.patience, try await !isKnown(link) {
+            // From the start again would show everything twice.
+            let place = state.withLock { $0.place } ?? place
+            _ = try await read(stream, after: place, for: limit - Self.patience)
+        }
         let end = state.withLock { $0 }
         let conclusion = end.conclusion ?? end.silence(about: alert, after: limit, at: link.url)
         if context.isJSON {
@@ -65,10 +68,41 @@ final class Pursuit: Sendable {
         return conclusion.code
     }
 
+    /// Reads new records until it is clear what came of the alert, or the time is over.
+    private func read(
+        _ stream: AuditStream, after place: UInt64, for limit: Duration
+    ) async throws -> Bool {
+        do {
+            try await withTimeLimit(limit) { [self] in
+                try await stream.read((place + 1)...UInt64.max) { message in
+                    guard let record = AuditRecord(message) else { return true }
+                    return !take(record)
+                }
+            }
+        } catch is TimeLimitExceeded {}
+        return state.withLock { $0.conclusion != nil }
+    }
+
+    /// Whether there is an incident about it already: a repeat that comes too soon is not recorded.
+    ///
+    /// - Throws: `Failure` with `unreachable` when there is no coordinator to ask.
+    private func isKnown(_ link: Link) async throws -> Bool {
+        guard state.withLock({ $0.incident == nil }) else { return false }
+        let incidents = try await link.ask("incidents").list("incidents")
+        let known = incidents.first { incident in
+            incident.text("node") == alert.node && incident.text("type") == alert.type
+                && incident.text("resource") == alert.resource
+        }
+        guard let known else { return false }
+        state.withLock { $0.isKnown(as: known.text("incident")) }
+        return true
+    }
+
     /// Whether it is clear now.
     private func take(_ record: AuditRecord) -> Bool {
         let (isNews, isClear) = state.withLock { state in
-            (state.take(record.object), state.conclusion != nil)
+            state.place = record.sequence
+            return (state.take(record.object), state.conclusion != nil)
         }
         if isNews, !context.isJSON {
             for line in StoryTeller.lines(of: record.object, context.out.style) {
@@ -133,13 +167,21 @@ extension Pursuit.State {
         case "opened", "worsened", "returned": return nil
         case "cleared": return .init(code: .done, text: "The symptom counts as gone.")
         case "repeated", "eased":
-            return .init(
-                code: .done,
-                text: "The incident is known; `skos explain \(incident ?? id)` tells what is being "
-                    + "done about it.")
+            return Self.known(incident ?? id)
         default:
             return .init(code: .failed, text: "Nothing is done: \(record.text("reason")).")
         }
+    }
+
+    /// Takes into account that there is an incident about the same already.
+    mutating func isKnown(as incident: String) { conclusion = Self.known(incident) }
+
+    private static func known(_ incident: String) -> Pursuit.Conclusion {
+        .init(
+            code: .done,
+            text:
+                "The incident is known; `skos explain \(incident)` tells what is being done about "
+                + "it.")
     }
 
     /// What it means that no more came.
