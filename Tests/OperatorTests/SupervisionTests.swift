@@ -17,11 +17,28 @@ struct SupervisionTests {
 
     @Test("killed without warning, it takes its nats-server along")
     func killed() async throws {
-        let node = try await Node.start(server)
-        let child = try #require(node.children.first)
-        node.up.signal(SIGKILL)
-        #expect(await eventually { !Node.isRunning(child) })
-        _ = await node.up.end()
+        let directory = try TemporaryDirectory()
+        // One that does not end by itself when nobody reads its log any more: only the kernel ends it.
+        let stubborn = try directory.write(
+            "#!/bin/sh\ntrap '' HUP PIPE TERM\nwhile :; do sleep 0.05; done\n", to: "server")
+        chmod(stubborn, 0o755)
+        let running = try Running(
+            ["up"],
+            environment: [
+                "NATS_URL": "nats://127.0.0.1:\(try NATSServer.freePort())",
+                "SKOS_STATE_DIR": directory.path, "SKOS_NATS_SERVER": stubborn,
+                "SKOS_MONITORING_PORT": "0",
+            ])
+        var child: pid_t?
+        _ = await eventually {
+            child = Node.children(of: running.processID).first
+            return child != nil
+        }
+        let server = try #require(child)
+        running.signal(SIGKILL)
+        #expect(await eventually { !Node.isRunning(server) })
+        if Node.isRunning(server) { kill(server, SIGKILL) }
+        _ = await running.end()
     }
 
     @Test("a nats-server that dies is started again, and the fleet goes on")
