@@ -130,7 +130,7 @@ deploy_containers() {
     local services=() up=(up --detach --remove-orphans)
     if nats_is_here; then
         # As a container sees it, localhost is the container.
-        unset NATS_URL
+        export NATS_URL=
         services=(nats coordinator thermal-sentinel)
     else
         say "NATS_URL is on another machine: only this node's agent runs here."
@@ -148,9 +148,9 @@ deploy_containers() {
         fail "not healthy within 90 s; the logs are above"
     fi
     docker compose ps --format 'table {{.Name}}\t{{.Status}}\t{{.Ports}}'
-    local skos='docker compose exec coordinator skos'
-    nats_is_here || skos='docker compose exec thermal-sentinel skos'
-    welcome "$skos" "$(docker compose port nats 8222 2>/dev/null || true)" 'docker compose logs -f'
+    local agent='docker compose exec thermal-sentinel skos' skos='docker compose exec coordinator skos'
+    nats_is_here || skos=$agent
+    welcome "$skos" "$agent" "$(docker compose port nats 8222 2>/dev/null || true)" 'docker compose logs -f'
 }
 
 clean_containers() {
@@ -280,7 +280,8 @@ deploy_native() {
     say "Process $(running_pid), log $log"
     local port=${SKOS_MONITORING_PORT:-8222} monitoring=''
     if nats_is_here && [[ $port != 0 ]]; then monitoring=127.0.0.1:$port; fi
-    welcome "${NATS_URL:+NATS_URL=$NATS_URL }$program" "$monitoring" "tail -f $log"
+    local skos=${NATS_URL:+NATS_URL=$NATS_URL }$program
+    welcome "$skos" "$skos" "$monitoring" "tail -f $log"
 }
 
 # Removes only what SKOS made: the directory may have been chosen for more than that.
@@ -299,15 +300,16 @@ clean_native() {
 
 # --- What next ----------------------------------------------------------------------------------
 
-# $1 how to call skos, $2 address of the monitoring or nothing, $3 how to follow the log
+# $1 how to call skos, $2 the same where the agent runs, $3 address of NATS' monitoring or nothing,
+# $4 how to follow the log
 welcome() {
     say ''
     say 'SKOS is up.'
-    [[ -z $2 ]] || say "  open    http://$2           NATS' own monitoring: /jsz shows the streams, /connz who is there"
+    [[ -z $3 ]] || say "  open    http://$3/   NATS' own monitoring: jsz shows the streams, connz who is there"
     say "  type    $1 status"
     say "          $1 nodes"
-    say "          $1 doctor           what this node has: sensors, knobs, permissions"
-    say "  follow  $3"
+    say "          $2 doctor   (what this node has: sensors, knobs, permissions)"
+    say "  follow  $4"
     say "  edit    config.yaml; a saved edit applies within a second"
     say "  test    ./test.sh;  remove  ${asked:-}./deploy.sh --clean${native_flag:-}"
 }
