@@ -59,13 +59,17 @@ let package = Package(
         room("Platform", ["CSensors", "CShim"]),
         room("Antibody", ["Protocol", "Bus", "Settings", "Platform", "Runtime"]),
         room("ThermalSentinel", ["Protocol", "Antibody", "Settings", "Platform", "Runtime"]),
+        room("StorageWatcher", ["Protocol", "Antibody", "Settings", "Platform", "Runtime"]),
+        room("MeshHealer", ["Protocol", "Antibody", "Settings", "Platform", "Runtime"]),
+        room("LoopBreaker", ["Protocol", "Antibody", "Bus", "Settings", "Runtime"]),
         room("Coordinator", ["Protocol", "Immunity", "Audit", "Bus", "Settings", "Runtime"]),
         room("Operator", ["Protocol", "Audit", "Bus", "Settings", "Platform", "Runtime"]),
         .executableTarget(
             name: "skos",
             dependencies: [
                 "Protocol", "Bus", "Settings", "Platform", "Runtime", "Antibody",
-                "ThermalSentinel", "Coordinator", "Operator",
+                "ThermalSentinel", "StorageWatcher", "MeshHealer", "LoopBreaker", "Coordinator",
+                "Operator",
             ],
             swiftSettings: strict, linkerSettings: staticRuntime),
 
@@ -92,6 +96,17 @@ let package = Package(
         tests(
             "ThermalSentinelTests",
             ["ThermalSentinel", "Antibody", "Protocol", "Platform", "Settings"]),
+        tests(
+            "StorageWatcherTests",
+            ["StorageWatcher", "Antibody", "Protocol", "Platform", "Settings", "TestSupport"]),
+        tests(
+            "MeshHealerTests",
+            ["MeshHealer", "Antibody", "Protocol", "Platform", "Settings", "TestSupport"]),
+        tests(
+            "LoopBreakerTests",
+            [
+                "LoopBreaker", "Antibody", "Protocol", "Bus", "Runtime", "Settings", "TestSupport",
+            ]),
         tests(
             "OperatorTests",
             [

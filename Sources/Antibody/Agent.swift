@@ -8,12 +8,14 @@ import Synchronization
 final class Agent: Sendable {
     let identity: AgentIdentity
     let runner: ActionRunner
+    private let module: any AntibodyModule
     private let start: AgentStart
     private let monitor: Monitor
     private let alerts: AlertSender
     private let link: BusLink
     private let clock: SteadyClock
     private let log: Logger
+    private let metrics: Metrics
     private let heartbeats: Counter
     private let settings: Mutex<Config>
     private let beat = Wakeup()
@@ -27,6 +29,8 @@ final class Agent: Sendable {
         results: ResultSender, sampleLimit: Duration, clock: SteadyClock, log: Logger,
         metrics: Metrics
     ) async throws {
+        self.module = module
+        self.metrics = metrics
         identity = AgentIdentity(of: module, node: config.nodeName, clock: clock)
         self.link = link
         self.clock = clock
@@ -104,6 +108,14 @@ final class Agent: Sendable {
                     "reason": report.alert.message ?? "",
                 ])
         }
+    }
+
+    /// Lets the module listen, until the task is cancelled.
+    func listen() async {
+        await module.run(
+            Surroundings(
+                link: link, node: identity.node, clock: clock, log: log, metrics: metrics,
+                lookAgain: { [monitor] in monitor.lookAgain() }))
     }
 
     /// Sends heartbeats until the task is cancelled: it reads what others have left for it and waits for

@@ -106,6 +106,7 @@ package final class AgentHost: Service {
         await withTaskGroup(of: Void.self) { group in
             for agent in agents {
                 group.addTask { await agent.watch() }
+                group.addTask { await agent.listen() }
                 group.addTask { await agent.beatOn() }
             }
             group.addTask { [alerts] in await alerts.run() }

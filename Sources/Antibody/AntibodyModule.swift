@@ -1,4 +1,5 @@
 package import Protocol
+package import Runtime
 package import Settings
 
 /// What one kind of agent brings. Everything else, heartbeats, alerts, commands, the undo journal and
@@ -14,6 +15,26 @@ package protocol AntibodyModule: Sendable {
     func sample(at now: Timestamp) async -> Sample
     /// Takes over new settings; the next sample uses them.
     func apply(_ config: Config)
+    /// Does what goes on all the time beside sampling, such as listening to the kernel or to the bus,
+    /// until the task is cancelled. By default there is nothing.
+    func run(_ surroundings: Surroundings) async
+}
+
+extension AntibodyModule {
+    package func run(_ surroundings: Surroundings) async {}
+}
+
+/// What a module that listens gets from its agent.
+package struct Surroundings: Sendable {
+    /// The connection of the moment, which may be none.
+    package var link: BusLink
+    /// The node's name.
+    package var node: String
+    package var clock: SteadyClock
+    package var log: Logger
+    package var metrics: Metrics
+    /// Asks for a sample now instead of at the end of the interval.
+    package var lookAgain: @Sendable () -> Void
 }
 
 /// What one look at the node found.

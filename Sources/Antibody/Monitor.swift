@@ -71,6 +71,9 @@ final class Monitor: Sendable {
         wakeup.ring()
     }
 
+    /// Ends the wait for the next look.
+    func lookAgain() { wakeup.ring() }
+
     /// Looks until the task is cancelled, and hands on what is to be reported.
     func run(
         _ keeper: AlertKeeper, report: @Sendable (AlertKeeper.Report) -> Void

@@ -22,8 +22,10 @@ package enum ActionTable {
         if throttlePercent(action) != nil {
             return ActionKind(agentType: "thermal_sentinel", isDisruptive: false)
         }
-        return others.contains(action)
-            ? ActionKind(agentType: nil, isDisruptive: disruptive.contains(action)) : nil
+        guard others.contains(action) else { return nil }
+        let owner = owners.first { $0.actions.contains(action) }
+        return ActionKind(
+            agentType: owner?.agentType, isDisruptive: disruptive.contains(action))
     }
 
     /// The percentage of a `throttle_N` verb, 1 to 90.
@@ -37,11 +39,21 @@ package enum ActionTable {
     /// Every verb by name, for messages and completion; `throttle_N` stands for its family.
     package static var names: [String] { (others + ["throttle_10", "throttle_50"]).sorted() }
 
-    private static let others = [
-        "redistribute", "failover", "shutdown_non_essential", "cleanup_temp", "cleanup_logs",
-        "archive_old_data", "emergency_cleanup", "alert_human", "restart_wireguard",
-        "regenerate_config", "ping_peer", "failover_route", "circuit_break", "reset_chain",
+    /// Who executes what. An action of nobody here is executed by whichever agent offers it.
+    private static let owners: [(agentType: String, actions: [String])] = [
+        (
+            "storage_watcher",
+            ["cleanup_temp", "cleanup_logs", "archive_old_data", "emergency_cleanup"]
+        ),
+        (
+            "mesh_healer",
+            ["ping_peer", "restart_wireguard", "regenerate_config", "failover_route"]
+        ),
+        ("loop_breaker", ["circuit_break", "reset_chain"]),
     ]
+    private static let others =
+        owners.flatMap(\.actions)
+        + ["redistribute", "failover", "shutdown_non_essential", alertHuman]
     private static let disruptive: Set<String> = [
         "failover", "shutdown_non_essential", "emergency_cleanup", "restart_wireguard",
     ]

@@ -21,6 +21,9 @@ package struct Config: Sendable, Equatable {
     package var hostRoot = ""
     package var log = Log()
     package var thermal = Thermal()
+    package var storage = Storage()
+    package var mesh = Mesh()
+    package var loop = Loop()
     /// What may be executed on this node; only ever from the node's own file.
     package var local = Local()
     /// The compiled rules of all sections.
@@ -62,7 +65,7 @@ package struct Config: Sendable, Equatable {
         package init() {}
     }
 
-    /// One temperature per severity, ascending.
+    /// One value per severity, ascending: degrees Celsius, or percent.
     package struct Levels: Sendable, Equatable {
         package var warning: Double
         package var critical: Double
@@ -81,18 +84,6 @@ package struct Config: Sendable, Equatable {
         package var role: String?
         /// Names and values of the operator's own.
         package var labels: [String: String] = [:]
-
-        package init() {}
-    }
-
-    /// The part of the file that is never taken from the bus.
-    package struct Local: Sendable, Equatable {
-        /// Actions this node executes; `nil`: all that its agents know.
-        package var allowedActions: Set<String>?
-        /// Actions this node never executes; stronger than `allowedActions`.
-        package var deniedActions: Set<String> = []
-        /// When set, this node's agents only report what they would do.
-        package var dryRun = false
 
         package init() {}
     }

@@ -1,6 +1,9 @@
 import Antibody
+import LoopBreaker
+import MeshHealer
 import Platform
 import Settings
+import StorageWatcher
 import ThermalSentinel
 
 /// The agents that this program has.
@@ -14,7 +17,14 @@ enum Agents {
     static let kinds = [
         Kind(name: "thermal") { config in
             ThermalModule(hostRoot: HostRoot(config.hostRoot), config: config)
-        }
+        },
+        Kind(name: "storage") { config in
+            StorageModule(hostRoot: HostRoot(config.hostRoot), config: config)
+        },
+        Kind(name: "mesh") { config in
+            MeshModule(hostRoot: HostRoot(config.hostRoot), config: config)
+        },
+        Kind(name: "loop") { config in LoopModule(config: config) },
     ]
 
     /// The agents with these names, each once.

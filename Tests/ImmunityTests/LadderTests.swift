@@ -186,11 +186,11 @@ struct LadderTests {
     @Test("no known executor: skipped, and on")
     func executors() {
         let policy = Scenario.policies(
-            Scenario.policy(.critical, "redistribute", "cleanup_temp", "throttle_50"))
+            Scenario.policy(.critical, "redistribute", "failover", "throttle_50"))
         var s = Scenario(policy)
         #expect(
             s.alert(.critical).records == [
-                "alert opened", "skip redistribute", "skip cleanup_temp", "dispatch throttle_50",
+                "alert opened", "skip redistribute", "skip failover", "dispatch throttle_50",
                 "send execute throttle_50",
             ])
         // An agent that says it can is believed.
