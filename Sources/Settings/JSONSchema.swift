@@ -16,8 +16,13 @@ package func configSchema() -> JSON {
             "description": "Units from the largest to the smallest, or a plain number of seconds.",
             "type": "string",
             "pattern": .string(
-                "^(?=.)([0-9]+(\\.[0-9]{1,9})?|([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$"),
-        ]
+                "^(?=.)([0-9]+(\\.[0-9]{1,9})?|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$"
+            ),
+        ],
+        "size": [
+            "description": "K, M, G or T after a whole number (powers of 1024), or plain bytes.",
+            "type": "string", "pattern": "^[0-9]+[KMGT]?$",
+        ],
     ]
     return .object(schema)
 }
@@ -52,11 +57,17 @@ private func jsonSchema(_ kind: Kind) -> JSON.Object {
             "maximum": .plainNumber(range.upperBound.inSeconds),
         ]
         return ["anyOf": [["$ref": "#/$defs/duration"], number]]
+    case .size(let range):
+        let number: JSON = [
+            "type": "integer", "minimum": .integer(range.lowerBound),
+            "maximum": .integer(range.upperBound),
+        ]
+        return ["anyOf": [["$ref": "#/$defs/size"], number]]
     case .text(let rule): return jsonSchema(rule)
     case .choice(let choice): return ["enum": .array(choice.values.map(JSON.string))]
-    case .list(let element, let most, _):
+    case .list(let element, let most, _, let mayBeEmpty):
         return [
-            "type": "array", "minItems": 1, "maxItems": .integer(Int64(most)),
+            "type": "array", "minItems": mayBeEmpty ? 0 : 1, "maxItems": .integer(Int64(most)),
             "items": .object(jsonSchema(element)),
         ]
     case .section(let section): return jsonSchema(section)

@@ -65,10 +65,13 @@ import Testing
         let config = try load(uncommented.joined(separator: "\n")).config
         #expect(config.nodeName == "nova")
         #expect(config.nodes?.keys.sorted() == ["lyra", "nova"])
-        #expect(config.policySet.policies.count == 5)
+        #expect(config.policySet.policies.count == 50)
         #expect(config.local.deniedActions == ["failover"])
         // What stands there as the default is the default.
         #expect(config.thermal == Config.Thermal())
+        #expect(config.storage == Config.Storage())
+        #expect(config.loop.relay == Config.Relay(source: "synthesis.in.>", target: "synthesis.>"))
+        #expect(config.local.nonEssential.count == 3)
     }
 
     @Test func theCommittedFileMentionsEveryKey() throws {
@@ -136,7 +139,7 @@ func allKeys(_ section: Section, _ prefix: String = "") -> [(path: String, key: 
 private func innerKeys(_ kind: Kind, _ path: String) -> [(path: String, key: Key)] {
     switch kind {
     case .section(let section): allKeys(section, path + ".")
-    case .list(let element, _, _): innerKeys(element, path)
+    case .list(let element, _, _, _): innerKeys(element, path)
     case .dictionary(_, let kind, _): innerKeys(kind, path)
     case .either(let kinds): kinds.flatMap { innerKeys($0, path) }
     default: []
