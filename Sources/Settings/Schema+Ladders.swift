@@ -58,25 +58,32 @@ extension Schema {
         ]
     }
 
-    /// The key `actions` of a section that names them for each of `kinds`: severities or alert types.
-    ///
-    /// `defaults` are the actions where nothing is said, `own` the knobs that a kind may have for itself.
-    static func actions(
-        for kinds: [String], _ defaults: JSON.Object, own: [Key] = knobs(of: nil), _ doc: String
-    ) -> Key {
-        let ownSettings = Section(
+    /// A ladder with settings of its own instead of those of the section around it.
+    static let ownLadder = ownLadder(knobs(of: nil))
+
+    static func ownLadder(_ knobs: [Key]) -> Section {
+        Section(
             keys: [
                 Key(
                     "actions", actions, isRequired: true,
                     "The actions, in the order they are tried.")
-            ] + own)
-        return Key(
+            ] + knobs)
+    }
+
+    /// The key `actions` of a section that names them for each of `kinds`: severities or alert types.
+    ///
+    /// `defaults` are the actions where nothing is said, `own` what is written where a kind has settings
+    /// of its own.
+    static func actions(
+        for kinds: [String], _ defaults: JSON.Object, own: Section = ownLadder, _ doc: String
+    ) -> Key {
+        Key(
             "actions",
             .section(
                 Section(
                     keys: kinds.map { kind in
                         Key(
-                            kind, .either([actions, .section(ownSettings)]),
+                            kind, .either([actions, .section(own)]),
                             otherwise: defaults[kind].map {
                                 "\($0.text); nothing where others are given"
                             } ?? "nothing",

@@ -21,7 +21,7 @@ extension Schema {
                             + "unless an alert type sets its own."),
                     relay,
                     actions(
-                        for: loopTypes, loopActions, own: loopOwnKnobs,
+                        for: loopTypes, loopActions, own: loopLadder,
                         "What to do about each type of alert, at every severity; a type that is left "
                             + "out gets no actions."),
                 ] + knobs(of: plainPolicy).filter { $0.name != "cooldown" })),
@@ -40,11 +40,12 @@ extension Schema {
     ]
 
     /// The section has no ladder's cooldown that one of these could have in its place.
-    private static let loopOwnKnobs = knobs(of: nil).map { key in
-        var key = key
-        if key.name == "cooldown" { key.otherwise = durationText(plainPolicy.cooldown) }
-        return key
-    }
+    static let loopLadder = ownLadder(
+        knobs(of: nil).map { key in
+            var key = key
+            if key.name == "cooldown" { key.otherwise = durationText(plainPolicy.cooldown) }
+            return key
+        })
 
     private static let limits = Key(
         "limits",

@@ -131,7 +131,7 @@ import Testing
         let good = try directory.write("version: 1\n", to: "good.yaml")
         let valid = await Session().run(["policy", "validate", good])
         #expect(valid.code == .done)
-        #expect(valid.out == "\(good): valid, 3 policies\n")
+        #expect(valid.out == "\(good): valid, 18 policies\n")
     }
 
     @Test("a configuration that cannot be used ends what needs all of it")

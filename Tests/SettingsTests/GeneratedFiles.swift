@@ -97,23 +97,31 @@ import Testing
     @Test func theJSONSchemaKnowsEveryKey() throws {
         let root = try #require(configSchema().object)
         for path in keyPaths(Schema.root) {
-            #expect(property(root, path.split(separator: ".").map(String.init)) != nil, "\(path)")
+            let names = path.split(separator: ".").map(String.init)
+            #expect(property(root, names, in: root) != nil, "\(path)")
         }
     }
 
-    /// Follows a path through `properties`, `items` and alternatives.
-    private func property(_ schema: JSON.Object, _ path: [String]) -> JSON.Object? {
+    /// Follows a path through `properties`, `items`, alternatives and references to definitions.
+    private func property(
+        _ schema: JSON.Object, _ path: [String], in root: JSON.Object
+    ) -> JSON.Object? {
+        if let name = schema["$ref"]?.string?.split(separator: "/").last,
+            let definition = root["$defs"]?.object?[String(name)]?.object
+        {
+            return property(definition, path, in: root)
+        }
         guard let name = path.first else { return schema }
         let rest = Array(path.dropFirst())
         if let inner = schema["properties"]?.object?[name]?.object,
-            let found = property(inner, rest)
+            let found = property(inner, rest, in: root)
         {
             return found
         }
         let more =
             (schema["anyOf"]?.array ?? [])
             + [schema["items"], schema["additionalProperties"]].compactMap { $0 }
-        return more.lazy.compactMap { $0.object.flatMap { property($0, path) } }.first
+        return more.lazy.compactMap { $0.object.flatMap { property($0, path, in: root) } }.first
     }
 
     @Test func everyVariableAndKeyIsUnambiguous() {
