@@ -107,6 +107,7 @@ async def test_foreign_client_sees_it_all(site):
             "timestamp": now_text(),
         })
     await eventually(lambda: results.bodies(), "there is a result")
+    await eventually(lambda: commands.bodies(), "the command is heard here, too")
     command = commands.bodies()[0]
     assert command["action_type"] == "throttle_50" and command["node"] == "nova"
     await eventually(
@@ -116,7 +117,7 @@ async def test_foreign_client_sees_it_all(site):
     await eventually(
         lambda: {r["kind"] for r in records.bodies()} >= {"alert", "decision", "result"},
         "each step has its record")
-    assert site.machine.is_throttled
+    await eventually(lambda: site.machine.is_throttled, "the knob is at half")
     await site.verify()
 
 
