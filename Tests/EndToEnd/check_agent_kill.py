@@ -4,10 +4,13 @@ import asyncio
 
 from site_of_test import eventually, of_kind
 
+# Seconds of a lease: long enough that a busy machine renews it in time.
+LEASE = 5
 
-async def throttled(site, lease):
+
+async def throttled(site):
     """A node that has been throttled, with its coordinator and its agent."""
-    site.configure(lease=lease)
+    site.configure(lease=f"{LEASE}s")
     await site.nats()
     coordinator = await site.coordinator()
     agent = await site.agent()
@@ -22,14 +25,14 @@ async def throttled(site, lease):
 
 
 async def test_killed_agent_starts_after_the_lease_and_frees_the_node(site):
-    coordinator, agent = await throttled(site, "1s")
+    coordinator, agent = await throttled(site)
     # Nobody commands, and no server is there: what follows is the node's own doing.
     coordinator.kill()
     agent.kill()
     for process in site.processes:
         if process.name == "nats-server":
             process.kill()
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(LEASE + 0.5)
     # Without a process nothing can be taken back: that is what a supervisor is for.
     assert site.machine.is_throttled
     site.skos("agent", "thermal", "--config", site.config, name="restarted")
@@ -37,7 +40,7 @@ async def test_killed_agent_starts_after_the_lease_and_frees_the_node(site):
 
 
 async def test_killed_agent_starts_at_once_and_frees_the_node_with_the_lease(site):
-    coordinator, agent = await throttled(site, "4s")
+    coordinator, agent = await throttled(site)
     coordinator.kill()
     agent.kill()
     restarted = site.skos("agent", "thermal", "--config", site.config, name="restarted")
@@ -50,9 +53,9 @@ async def test_killed_agent_starts_at_once_and_frees_the_node_with_the_lease(sit
 
 async def test_killed_agent_goes_on_under_its_coordinator(site):
     """The agent is away for longer than its lease, while its coordinator is there all the time."""
-    _, agent = await throttled(site, "1s")
+    _, agent = await throttled(site)
     agent.kill()
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(LEASE + 0.5)
     assert site.machine.is_throttled
     # The symptom has gone meanwhile.
     site.machine.celsius = 60
