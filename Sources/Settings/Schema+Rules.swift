@@ -32,7 +32,9 @@ extension Schema {
                             default: .duration(set.breaker.openFor),
                             "How long it stays open before one trial is let through."),
                     ])),
-            "The breaker that each action on each node has, against healing loops."),
+            "The breaker that each action on each node has, against healing loops. While it is open, "
+                + "a human is asked; an action that has had all its attempts in an incident is "
+                + "passed instead, and the next one is tried."),
         Key(
             "alerts",
             .section(
