@@ -70,8 +70,8 @@ package struct CommandGate: Sendable, Equatable {
     ) -> Verdict {
         guard command.node == identity.node else { return .notOurs }
         if let type = command.agentType, type != identity.agentType { return .notOurs }
-        guard let verb = verbs[command.actionType],
-            known != .unknown || !withheld.contains(verb.name)
+        let isNew = command.operation == .execute && known == .unknown
+        guard let verb = verbs[command.actionType], !isNew || !withheld.contains(verb.name)
         else {
             // It may have been offered when the action was begun.
             if known != .unknown, command.operation == .undo { return .undo }

@@ -95,7 +95,7 @@ package final class Notifier: Sendable {
             }
             let answer = await post(delivery, settings)
             guard !Task.isCancelled else { break }
-            take(answer, for: delivery, WebhookAddress(settings.url))
+            take(answer, for: delivery, settings)
         }
         let left = state.withLock { $0.queue.clear("the coordinator stopped") }
         for outcome in left { conclude(outcome, "dropped") }
@@ -121,24 +121,31 @@ package final class Notifier: Sendable {
     private static let hangLimit: Duration = .seconds(120)
 
     private func take(
-        _ answer: WebhookAnswer, for delivery: DeliveryQueue.Delivery, _ address: WebhookAddress
+        _ answer: WebhookAnswer, for delivery: DeliveryQueue.Delivery,
+        _ settings: Config.AlertHuman
     ) {
-        var verdict = answer.verdict
-        switch verdict {
-        case .delivered: break
-        case .failed(let reason): verdict = .failed(address.scrubbed(reason))
-        case .refused(let reason): verdict = .refused(address.scrubbed(reason))
-        }
-        let outcome = state.withLock { state in
-            state.queue.tried(delivery, verdict, at: SteadyClock.sinceBoot())
+        let address = WebhookAddress(settings.url)
+        let verdict = answer.verdict.mapped(address.scrubbed)
+        let (outcome, isWaiting) = state.withLock { state in
+            // After an edit it does not matter what was wrong with the old address: it is tried anew.
+            let counts = verdict == .delivered || state.settings == settings
+            let outcome =
+                counts
+                ? state.queue.tried(delivery, verdict, at: SteadyClock.sinceBoot()) : nil
+            return (outcome, state.queue.contains(delivery))
         }
         let incident = delivery.escalation.incident
-        if case .failed(let reason) = verdict, outcome == nil {
+        guard let outcome else {
+            // It may have been dropped meanwhile.
+            guard isWaiting else { return }
             log.warning(
                 "a human was not told, trying again",
-                ["incident": incident, "webhook": address.shown, "reason": reason])
+                [
+                    "incident": incident, "webhook": address.shown,
+                    "reason": verdict.reason ?? "",
+                ])
+            return
         }
-        guard let outcome else { return }
         if outcome.failure == nil {
             log.info(
                 "a human was told",

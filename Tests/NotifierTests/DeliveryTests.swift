@@ -62,9 +62,9 @@ private final class Desk: Sendable {
 
     var log: String { (try? String(contentsOfFile: logFile, encoding: .utf8)) ?? "" }
 
-    func count(_ outcome: String) -> Int64? {
+    func count(_ outcome: String) -> Int {
         let name = "skos_human_alerts_total{outcome=\"\(outcome)\"}"
-        return metrics.snapshot()[name]?.integer
+        return metrics.snapshot()[name]?.integer.map(Int.init) ?? -1
     }
 }
 
@@ -170,7 +170,6 @@ struct DeliveryTests {
         "garbage instead of a reply is a failure",
         arguments: [
             "nonsense\r\n\r\n", "", "HTTP/1.1 abc\r\n\r\n", "\u{0}\u{1}\u{2}",
-            "HTTP/1.1 200 x\r\nContent-Le",
         ])
     func garbage(reply: String) async throws {
         let server = try HTTPServer(.raw(reply))
@@ -212,12 +211,12 @@ struct DeliveryTests {
         defer { server.close() }
         // One stuck request for minutes: it would show as a test that runs into its limit.
         let desk = Desk(server.url, limit: .seconds(600))
-        for index in 0..<10_000 { try desk.tell("i\(index)") }
+        for index in 0..<3_000 { try desk.tell("i\(index)") }
         let dropped = try await desk.outcome()
         #expect(dropped.failure == "more than 256 wait to be told")
-        #expect(desk.count("dropped") == 10_000 - 256)
+        #expect(desk.count("dropped") == 3_000 - DeliveryQueue.limit)
         await desk.stop()
-        #expect(desk.count("dropped") == 10_000)
+        #expect(desk.count("dropped") == 3_000)
     }
 
     @Test("an edited address counts for what waits; without one nobody is told")
@@ -231,15 +230,25 @@ struct DeliveryTests {
         let desk = Desk(bad.url, pauses: [.seconds(3600)])
         try desk.tell()
         while bad.requests.isEmpty { try await Task.sleep(for: .milliseconds(1)) }
+        // Before or after the answer of the old one: it makes no difference.
         desk.notifier.apply(Desk.settings(good.url, .slack))
         #expect(try await desk.outcome().failure == nil)
         #expect(good.requests.count == 1)
+        // While the old one has not answered at all.
+        let slow = try HTTPServer(.hang)
+        desk.notifier.apply(Desk.settings(slow.url))
+        try desk.tell("slow")
+        while slow.requests.isEmpty { try await Task.sleep(for: .milliseconds(1)) }
+        desk.notifier.apply(Desk.settings(good.url))
+        slow.close()
+        #expect(try await desk.outcome().escalation.incident == "slow")
+        #expect(good.requests.count == 2)
         desk.notifier.apply(Desk.settings(""))
         try desk.tell("b")
         desk.notifier.apply(Desk.settings(good.url))
         try desk.tell("c")
         #expect(try await desk.outcome().escalation.incident == "c")
-        #expect(good.requests.count == 2)
+        #expect(good.requests.count == 3)
     }
 
     @Test(
@@ -301,7 +310,7 @@ struct CertificateTests {
         defer { kill(server.processIdentifier, SIGKILL) }
         // `ACCEPT 127.0.0.1:43210`
         var said = ""
-        while !said.contains("\n") {
+        while !said.contains("ACCEPT") || !said.hasSuffix("\n") {
             let data = output.fileHandleForReading.availableData
             try #require(!data.isEmpty)
             said += String(decoding: data, as: UTF8.self)

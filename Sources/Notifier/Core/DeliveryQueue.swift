@@ -41,6 +41,11 @@ package struct DeliveryQueue: Sendable {
     /// How many wait.
     package var size: Int { waiting.count }
 
+    /// Whether one still waits.
+    package func contains(_ delivery: Delivery) -> Bool {
+        waiting.contains { $0.number == delivery.number }
+    }
+
     /// When the next one is due.
     package var nextDue: Duration? { waiting.map(\.due).min() }
 

@@ -20,6 +20,23 @@ package struct WebhookAnswer: Sendable, Equatable {
         case failed(String)
         /// Never.
         case refused(String)
+
+        /// Why it was not delivered.
+        var reason: String? {
+            switch self {
+            case .delivered: nil
+            case .failed(let reason), .refused(let reason): reason
+            }
+        }
+
+        /// The same with another reason.
+        func mapped(_ change: (String) -> String) -> Verdict {
+            switch self {
+            case .delivered: .delivered
+            case .failed(let reason): .failed(change(reason))
+            case .refused(let reason): .refused(change(reason))
+            }
+        }
     }
 
     /// What follows from it. A reply with a good status counts although the rest of it does not come:
@@ -57,16 +74,15 @@ package struct WebhookAddress: Sendable, Equatable {
         let rest = url[colon.upperBound...]
         let end = rest.firstIndex { "/?#".contains($0) } ?? rest.endIndex
         let authority = rest[..<end]
-        let host = authority.lastIndex(of: "@").map { authority[authority.index(after: $0)...] }
+        let at = authority.lastIndex(of: "@")
+        let host = at.map { authority[authority.index(after: $0)...] } ?? authority
+        let user = at.map { authority[..<$0] } ?? ""
         let tail = rest[end...]
-        shown = String(url[..<colon.upperBound] + (host ?? authority) + (tail.isEmpty ? "" : "/…"))
-        var secrets = [String(tail)]
-        if host != nil { secrets.append(String(authority.prefix { $0 != "@" })) }
-        secrets += tail.split { "/?#&=".contains($0) }.map(String.init)
-        secrets += authority.split { "@:".contains($0) }.dropLast(host == nil ? 99 : 1)
-            .map(String.init)
+        shown = String(url[..<colon.upperBound] + host + (tail.isEmpty ? "" : "/…"))
+        let secrets =
+            [tail, user] + tail.split { "/?#&=".contains($0) } + user.split { "@:".contains($0) }
         // What is as short as this is part of many words.
-        self.secrets = secrets.filter { $0.utf8.count >= 4 }
+        self.secrets = secrets.map(String.init).filter { $0.utf8.count >= 4 }
     }
 
     /// A text about it, unless it gives something away.
