@@ -54,11 +54,12 @@ package final class Notifier: Sendable {
     package func tell(_ event: JSON.Object, isRepeated: Bool = false) {
         guard var escalation = Escalation(event) else { return }
         escalation.isRepeated = isRepeated
-        let dropped = state.withLock { state -> DeliveryQueue.Outcome? in
+        let dropped: DeliveryQueue.Outcome?? = state.withLock { state in
             guard !state.settings.url.isEmpty else { return nil }
             let pause = isRepeated ? Self.repetitionPause : .zero
-            return state.queue.add(escalation, due: SteadyClock.sinceBoot() + pause)
+            return .some(state.queue.add(escalation, due: SteadyClock.sinceBoot() + pause))
         }
+        guard let dropped else { return }
         wakeup.ring()
         if let dropped { conclude(dropped, "dropped") }
     }

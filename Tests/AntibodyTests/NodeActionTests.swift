@@ -24,9 +24,12 @@ struct NodeActionTests {
     private func host(
         _ fleet: Fleet, _ config: Config, configs: AsyncStream<Config>? = nil
     ) -> AgentHost {
-        AgentHost(
+        var options = AgentHost.Options()
+        // Programs take their time on a busy machine.
+        options.stopLimit = .seconds(60)
+        return AgentHost(
             [fleet.lamp, Idler()], config: config, configs: configs,
-            connection: .init(urls: [fleet.server.url], name: "agents"),
+            connection: .init(urls: [fleet.server.url], name: "agents"), options: options,
             log: Logger("test", sink: LogSink(descriptor: -1)), metrics: Metrics())
     }
 
