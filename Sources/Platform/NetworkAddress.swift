@@ -1,0 +1,47 @@
+import Glibc
+
+/// The addresses of this network namespace's interfaces.
+package enum NetworkAddresses {
+    private static let structureBytes = 8
+
+    private static func dump(_ index: Int32) throws(NetlinkFailure) -> [[UInt8]] {
+        let answers = try NetlinkSocket().ask(
+            "list addresses", type: 22, flags: Netlink.dump,
+            [UInt8](repeating: 0, count: structureBytes))
+        return answers.map(\.payload).filter {
+            $0.count >= structureBytes && $0.number(at: 4, as: Int32.self) == index
+        }
+    }
+
+    /// The addresses of an interface with the lengths of their networks; not those that the kernel
+    /// gives by itself.
+    package static func all(_ index: Int32) throws(NetlinkFailure) -> [String] {
+        try dump(index).compactMap { payload in
+            // Its own address; the peer's on a link between two.
+            let attributes = NetlinkAttribute.list(payload[structureBytes...])
+            let value = (attributes.first { $0.type == 2 } ?? attributes.first { $0.type == 1 })
+            guard let value, let address = IPAddress(bytes: value.value), payload[3] != 253
+            else { return nil }
+            return "\(address)/\(payload[1])"
+        }
+    }
+
+    /// The addresses that the kernel drops when a link is switched off, as `restore` takes them: those
+    /// of IPv6 that somebody has given.
+    package static func lostWithLink(_ index: Int32) throws(NetlinkFailure) -> [[UInt8]] {
+        try dump(index).filter { $0[0] == 10 && $0[3] != 253 }
+    }
+
+    /// Puts an address back.
+    package static func restore(_ payload: [UInt8]) throws(NetlinkFailure) {
+        var request = Array(payload.prefix(structureBytes))
+        // IFA_CACHEINFO has the kernel's own times, IFA_FLAGS states.
+        for attribute in NetlinkAttribute.list(payload[structureBytes...])
+        where attribute.type == 1 || attribute.type == 2 {
+            request += attribute.encoded
+        }
+        request[2] = 0
+        _ = try NetlinkSocket().ask(
+            "put an address back", type: 20, flags: Netlink.create | Netlink.replace, request)
+    }
+}
