@@ -11,9 +11,8 @@ struct CommandPath: Sendable {
 
     init(network: any MeshNetwork) { self.network = network }
 
-    /// Why an interface must not be cut; `nil`: NATS is not reached through it.
-    ///
-    /// - Parameter urls: the NATS servers, as configured.
+    /// Why an interface must not be cut; `nil`: NATS is not reached through it. `urls` are the NATS
+    /// servers, as configured.
     func obstacle(_ device: WireGuardDevice, _ link: NetworkLink, urls: [String]) -> String? {
         for url in urls {
             guard let host = Self.host(url) else {

@@ -6,6 +6,11 @@ package struct NetlinkFailure: Error, Equatable, CustomStringConvertible {
     package var request: String
     package var errno: Int32
 
+    package init(request: String, errno: Int32) {
+        self.request = request
+        self.errno = errno
+    }
+
     package var description: String {
         "the kernel does not \(request): \(errnoText(errno)) (\(errnoName(errno)))"
     }

@@ -115,9 +115,8 @@ package enum NetworkRoutes {
         case nowhere(Int32)
     }
 
-    /// Asks the kernel where it would send a packet to an address.
-    ///
-    /// - Parameter mark: the firewall mark of the packet, which rules may look at.
+    /// Asks the kernel where it would send a packet to an address. Rules may look at the packet's firewall
+    /// mark.
     package static func way(to address: IPAddress, mark: UInt32 = 0) throws(NetlinkFailure) -> Way {
         var payload: [UInt8] = [
             address.family, UInt8(address.bitCount), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,

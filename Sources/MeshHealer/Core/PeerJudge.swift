@@ -151,6 +151,11 @@ package struct PeerJudge: Sendable {
         }
         func recent(_ times: [Timestamp]) -> Int { times.count { now - $0 <= Self.signTime } }
         let isNewSession = facts.handshake > trouble.handshake
+        if !trouble.attempts.isEmpty, !isNewSession, facts.sent == trouble.sent {
+            return fault(
+                .oneWay, "local_send",
+                "it sends, and nothing of ours leaves for it: look at this node's firewall")
+        }
         if !trouble.attempts.isEmpty, !isNewSession {
             return fault(
                 .oneWay, "remote",
