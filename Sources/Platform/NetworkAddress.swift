@@ -3,6 +3,8 @@ import Glibc
 /// The addresses of this network namespace's interfaces.
 package enum NetworkAddresses {
     private static let structureBytes = 8
+    /// IFA_F_NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN
+    private static let ownFlags: UInt32 = 0x02 | 0x10 | 0x100 | 0x200 | 0x400
 
     private static func dump(_ index: Int32) throws(NetlinkFailure) -> [[UInt8]] {
         let answers = try NetlinkSocket().ask(
@@ -35,10 +37,17 @@ package enum NetworkAddresses {
     /// Puts an address back.
     package static func restore(_ payload: [UInt8]) throws(NetlinkFailure) {
         var request = Array(payload.prefix(structureBytes))
-        // IFA_CACHEINFO has the kernel's own times, IFA_FLAGS states.
-        for attribute in NetlinkAttribute.list(payload[structureBytes...])
-        where attribute.type == 1 || attribute.type == 2 {
-            request += attribute.encoded
+        for attribute in NetlinkAttribute.list(payload[structureBytes...]) {
+            switch attribute.type {
+            // IFA_ADDRESS, IFA_LOCAL, IFA_RT_PRIORITY, IFA_PROTO
+            case 1, 2, 9, 11: request += attribute.encoded
+            // IFA_FLAGS: what somebody has asked for, without states.
+            case 8:
+                let flags = (attribute.number ?? 0) & ownFlags
+                request += NetlinkAttribute(8, flags).encoded
+            // IFA_CACHEINFO and others are the kernel's own.
+            default: break
+            }
         }
         request[2] = 0
         _ = try NetlinkSocket().ask(

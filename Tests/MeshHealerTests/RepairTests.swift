@@ -97,11 +97,10 @@ struct RepairTests {
     func endpoint() async throws {
         let tunnels = try Tunnels()
         try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.3")
-        try tunnels.ip(
-            "-n", tunnels.space("b"), "addr", "replace", "10.99.1.9/24", "dev",
-            tunnels.cable("b", "a"))
-        try tunnels.ip(
-            "-n", tunnels.space("b"), "addr", "del", "10.99.1.2/24", "dev", tunnels.cable("b", "a"))
+        // Removing the first address of a network removes its others, so in this order.
+        let end = tunnels.cable("b", "a")
+        try tunnels.ip("-n", tunnels.space("b"), "addr", "del", "10.99.1.2/24", "dev", end)
+        try tunnels.ip("-n", tunnels.space("b"), "addr", "add", "10.99.1.9/24", "dev", end)
         try tunnels.writeFile(tunnels.text(endpointOfB: "10.99.1.9:51820"))
         let lost = try watchC(tunnels)
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
@@ -173,7 +172,8 @@ struct RepairTests {
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
         let done = try await perform(tunnels, verb, tunnels.resource("b"))
         #expect(done.reason.contains("link_down_up: no effect"), "\(done)")
-        #expect(try state() == before)
+        let after = try state()
+        #expect(after == before, "\(after) \(before)")
     }
 
     @Test("the way to NATS is not cut, nor an interface that the node's own file does not name")
