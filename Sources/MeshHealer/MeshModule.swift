@@ -81,6 +81,13 @@ package final class MeshModule: AntibodyModule {
         return sample
     }
 
+    /// Looks once, with an echo to each peer, for people who ask now. Blocks for a few seconds.
+    package func inspect(at now: Timestamp) async -> Sample {
+        _ = await sample(at: now)
+        _ = askOnce(at: now)
+        return await sample(at: now)
+    }
+
     private func look() throws(NetlinkFailure) -> [InterfaceLook] {
         let links = try network.links()
         let config = state.withLock { $0.config }

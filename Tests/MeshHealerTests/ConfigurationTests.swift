@@ -62,10 +62,12 @@ struct ConfigurationTests {
         #expect(bare.hasPrefix("[Interface]\nPrivateKey = "))
     }
 
-    @Test("nonsense is an error with its line, and never with its content", arguments: [
-        ("[Interface]\nPrivateKey\n", 2), ("PrivateKey = secret\n", 1), ("[Secret]\n", 1),
-        ("[Interface]\n\u{0}\u{1}secret\n", 2),
-    ])
+    @Test(
+        "nonsense is an error with its line, and never with its content",
+        arguments: [
+            ("[Interface]\nPrivateKey\n", 2), ("PrivateKey = secret\n", 1), ("[Secret]\n", 1),
+            ("[Interface]\n\u{0}\u{1}secret\n", 2),
+        ])
     func nonsense(_ text: String, _ line: Int) {
         let failure = #expect(throws: WireGuardFailure.self) { try WireGuardConf(text.utf8) }
         #expect(failure?.reason.contains("line \(line)") == true)
@@ -86,12 +88,18 @@ struct ConfigurationTests {
             return peer
         }
         let running = ["a": ["10.0.0.1/32"], "b": ["10.0.0.9/32"], "d": ["10.0.0.4/32"]]
-        #expect(Drift.compare(running: running, configured: [
-            peer("a", "10.0.0.1/32"), peer("b", "10.0.0.9/32"), peer("d", "10.0.0.4/32"),
-        ]).isEmpty)
-        let findings = Drift.compare(running: running, configured: [
-            peer("a", "10.0.0.1/32"), peer("b", "10.0.0.2/32"), peer("c", "10.0.0.3/32"),
-        ])
+        #expect(
+            Drift.compare(
+                running: running,
+                configured: [
+                    peer("a", "10.0.0.1/32"), peer("b", "10.0.0.9/32"), peer("d", "10.0.0.4/32"),
+                ]
+            ).isEmpty)
+        let findings = Drift.compare(
+            running: running,
+            configured: [
+                peer("a", "10.0.0.1/32"), peer("b", "10.0.0.2/32"), peer("c", "10.0.0.3/32"),
+            ])
         #expect(findings.map(\.peer) == ["b", "c", "d"])
         #expect(findings.map(\.kind) == ["allowed_ips", "missing", "unknown"])
         #expect(findings[0].details["not_running"] == ["10.0.0.2/32"])

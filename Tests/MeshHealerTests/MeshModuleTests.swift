@@ -182,11 +182,14 @@ struct MeshModuleTests {
         #expect(network.node.withLock { $0.echoes } == EchoProbe.targetLimit)
     }
 
-    @Test("which address is asked", arguments: [
-        (["10.0.0.0/24", "10.88.0.2/32"], "10.88.0.2"), (["10.20.0.0/16"], "10.20.0.1"),
-        (["10.0.0.2/31"], "10.0.0.2"), (["0.0.0.0/0"], nil), (["::/0", "fd00::/64"], "fd00::1"),
-        ([], nil),
-    ])
+    @Test(
+        "which address is asked",
+        arguments: [
+            (["10.0.0.0/24", "10.88.0.2/32"], "10.88.0.2"), (["10.20.0.0/16"], "10.20.0.1"),
+            (["10.0.0.2/31"], "10.0.0.2"), (["0.0.0.0/0"], nil),
+            (["::/0", "fd00::/64"], "fd00::1"),
+            ([], nil),
+        ])
     func choice(_ ranges: [String], _ wanted: String?) {
         var peer = WireGuardPeer(publicKey: key(1))
         peer.allowedIPs = ranges.compactMap { IPPrefix($0) }

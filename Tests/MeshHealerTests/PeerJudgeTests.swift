@@ -45,11 +45,13 @@ struct PeerCourse {
 
 @Suite("Judging a peer")
 struct PeerJudgeTests {
-    @Test("the steps of what is received", arguments: [
-        (32 as UInt64, PeerJudge.Step.sign), (64, .sign), (148, .attempt), (296, .attempt),
-        (148 + 32, .attempt), (80, .data), (96 * 100, .data), (92, .data), (148 * 3, .attempt),
-        (176, .data), (160, .data),
-    ])
+    @Test(
+        "the steps of what is received",
+        arguments: [
+            (32 as UInt64, PeerJudge.Step.sign), (64, .sign), (148, .attempt), (296, .attempt),
+            (148 + 32, .attempt), (80, .data), (96 * 100, .data), (92, .data), (148 * 3, .attempt),
+            (176, .data), (160, .data),
+        ])
     func steps(_ step: UInt64, _ kind: PeerJudge.Step) {
         #expect(PeerJudge.kind(ofStep: step) == kind)
     }
@@ -103,7 +105,8 @@ struct PeerJudgeTests {
             [(0, 80), (32, 80), (0, 80), (32, 80), (0, 80), (32, 80)], .filtered, "remote"
         ),
         (
-            "other traffic goes on", [(80, 80), (1500, 80), (160, 80), (992, 80), (80, 80), (0, 80)],
+            "other traffic goes on",
+            [(80, 80), (1500, 80), (160, 80), (992, 80), (80, 80), (0, 80)],
             .filtered, "remote"
         ),
     ]

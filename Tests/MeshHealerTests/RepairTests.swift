@@ -52,7 +52,8 @@ struct RepairTests {
             let text = try String(contentsOfFile: log, encoding: .utf8)
             let numbers = text.split(whereSeparator: { !$0.isNumber && $0 != "." })
             // "N packets transmitted, M received": after the address and the sizes.
-            let line = try #require(text.split(separator: "\n").first { $0.contains("transmitted") })
+            let line = try #require(
+                text.split(separator: "\n").first { $0.contains("transmitted") })
             let counts = line.split(separator: " ").compactMap { Int($0) }
             #expect(!numbers.isEmpty && counts.count >= 2 && counts[0] > 5, "\(line)")
             // The one that is under way when it is stopped is no loss.
@@ -162,7 +163,8 @@ struct RepairTests {
         try tunnels.ip("-n", space, "route", "add", "10.77.0.0/16", "dev", tunnel, "metric", "9")
         try tunnels.ip("-n", space, "-6", "addr", "add", "fd88::1/64", "dev", tunnel, "nodad")
         func state() throws -> [String] {
-            let routes = try tunnels.ip("-n", space, "route") + tunnels.ip("-n", space, "-6", "route")
+            let routes =
+                try tunnels.ip("-n", space, "route") + tunnels.ip("-n", space, "-6", "route")
             let addresses = try tunnels.ip("-n", space, "-o", "addr", "show", "dev", tunnel)
             // The kernel makes a link-local address of its own, which changes.
             return (routes + addresses).split(separator: "\n").map(String.init)
@@ -198,6 +200,15 @@ struct RepairTests {
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
         let done = try await perform(tunnels, verb, tunnels.resource("b"))
         #expect(done.reason.contains("there is nothing to restart"), "\(done)")
+    }
+
+    @Test("without a way to the endpoint nothing is restarted")
+    func cutOff() async throws {
+        let tunnels = try Tunnels()
+        try tunnels.ip("-n", tunnels.space("a"), "link", "set", tunnels.cable("a", "b"), "down")
+        let verb = RestartWireGuard(toolkit: toolkit(tunnels))
+        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        #expect(done.reason.contains("no way to the endpoint"), "\(done)")
     }
 
     @Test("a file with another key, or none, is never given to the interface")

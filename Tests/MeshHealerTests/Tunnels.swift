@@ -99,7 +99,9 @@ final class Tunnels: Sendable {
             "/usr/bin/env", ["sh", "-c", "\"$@\" 2>&1", "sh"] + arguments, timeLimit: .seconds(30)
         ).run()
         let text = String(decoding: output.output, as: UTF8.self)
-        guard output.exitCode == 0 else { throw TunnelFailure(description: "\(arguments): \(text)") }
+        guard output.exitCode == 0 else {
+            throw TunnelFailure(description: "\(arguments): \(text)")
+        }
         return text
     }
 

@@ -93,12 +93,15 @@ struct NetlinkTests {
         #expect(try NetworkRoutes.way(to: loopback) == .local)
     }
 
-    @Test("addresses and ranges", arguments: [
-        ("10.88.0.9/24", "10.88.0.0/24"), ("10.88.0.9", "10.88.0.9/32"), ("0.0.0.0/0", "0.0.0.0/0"),
-        ("fd00::5/64", "fd00::/64"), ("fd00::5", "fd00::5/128"), ("10.0.0.1/33", nil),
-        ("10.0.0/8", nil), ("", nil), ("/8", nil), ("10.0.0.1/", nil), ("10.0.0.1/-1", nil),
-        ("10.0.0.1/8/8", nil), ("host/8", nil),
-    ])
+    @Test(
+        "addresses and ranges",
+        arguments: [
+            ("10.88.0.9/24", "10.88.0.0/24"), ("10.88.0.9", "10.88.0.9/32"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("fd00::5/64", "fd00::/64"), ("fd00::5", "fd00::5/128"), ("10.0.0.1/33", nil),
+            ("10.0.0/8", nil), ("", nil), ("/8", nil), ("10.0.0.1/", nil), ("10.0.0.1/-1", nil),
+            ("10.0.0.1/8/8", nil), ("host/8", nil),
+        ])
     func ranges(_ text: String, _ wanted: String?) {
         #expect(IPPrefix(text)?.description == wanted)
     }

@@ -54,10 +54,12 @@ struct WireGuardTests {
         }
     }
 
-    @Test("nonsense is a failure with a reason, and never quotes", arguments: [
-        "", "\n\n", "private_key=aa", "errno=1\n\n", "public_key=zz\nerrno=0\n\n",
-        "what\nerrno=0\n\n", String(repeating: "x", count: 100_000),
-    ])
+    @Test(
+        "nonsense is a failure with a reason, and never quotes",
+        arguments: [
+            "", "\n\n", "private_key=aa", "errno=1\n\n", "public_key=zz\nerrno=0\n\n",
+            "what\nerrno=0\n\n", String(repeating: "x", count: 100_000),
+        ])
     func nonsense(_ text: String) {
         let failure = #expect(throws: WireGuardFailure.self) {
             try WireGuardSocket.parse(Array(text.utf8), name: "wg0")
@@ -119,10 +121,12 @@ struct WireGuardTests {
             try tool.device("wg0") == WireGuardDevice(name: "wg0", mark: 0xCA6C, peers: [peer]))
     }
 
-    @Test("a wg that hangs, prints nonsense, floods or fails is a failure with a reason", arguments: [
-        ("sleep 60", "in time"), ("echo nonsense", "no sense"), ("yes '(none)'", "much"),
-        ("printf '%s\\t-5\\n' \(Self.key(1))", "no sense"), ("exit 1", "exit code 1"),
-    ])
+    @Test(
+        "a wg that hangs, prints nonsense, floods or fails is a failure with a reason",
+        arguments: [
+            ("sleep 60", "in time"), ("echo nonsense", "no sense"), ("yes '(none)'", "much"),
+            ("printf '%s\\t-5\\n' \(Self.key(1))", "no sense"), ("exit 1", "exit code 1"),
+        ])
     func badTool(_ script: String, _ word: String) throws {
         // What hangs is to be cut soon; the others are given time on a busy machine.
         let limit: Duration = script.hasPrefix("sleep") ? .milliseconds(200) : .seconds(20)

@@ -117,6 +117,17 @@ struct RestartWireGuard: Verb {
                     ? "\(device.name) is up and has no peers: there is nothing to restart"
                     : "it answers through \(device.name): there is nothing to restart")
         }
+        // Without a way to their endpoints the tunnel is not what is broken.
+        let isCutOff = silent.allSatisfy { peer in
+            guard let address = peer.endpointAddress,
+                case .nowhere? = toolkit.network.way(to: address, mark: device.mark)
+            else { return false }
+            return true
+        }
+        guard !isCutOff else {
+            throw MeshToolkit.permanent(
+                "this node has no way to the endpoint: a restart of \(device.name) does not help")
+        }
         return silent
     }
 
