@@ -127,15 +127,15 @@ all_healthy() {
 }
 
 deploy_containers() {
-    local services=() up=(up --detach --remove-orphans)
+    local agents=(thermal-sentinel storage-watcher mesh-healer loop-breaker) services=() up=(up --detach --remove-orphans)
     if nats_is_here; then
         # As a container sees it, localhost is the container.
         export NATS_URL=
-        services=(nats coordinator thermal-sentinel)
+        services=(nats coordinator "${agents[@]}")
     else
-        say "NATS_URL is on another machine: only this node's agent runs here."
-        services=(thermal-sentinel)
-        up+=(--no-deps thermal-sentinel)
+        say "NATS_URL is on another machine: only this node's agents run here."
+        services=("${agents[@]}")
+        up+=(--no-deps "${agents[@]}")
     fi
     build_image "${SKOS_IMAGE:-skos:local}"
     step "starting the containers"
@@ -242,7 +242,7 @@ native_healthy() { "$program" nodes --here "${config[@]}"; }
 
 start_native() {
     local what=(up)
-    nats_is_here || what=(agent thermal)
+    nats_is_here || what=(agent thermal storage mesh loop)
     [[ -f $log && $(stat -c %s "$log") -gt 10485760 ]] && mv "$log" "$log.1"
     step "starting skos ${what[*]}"
     # Of a session of its own, so that it outlives this terminal.

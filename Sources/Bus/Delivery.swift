@@ -8,15 +8,22 @@ package final class Delivery: Sendable {
     private let connection: Connection
 
     /// Subscribes. `idle` is called when nothing came for `idleAfter`; `ended` once, when `handler`
-    /// will not be called again.
+    /// will not be called again. With `isPolled`, on a connection with `.batched` writes, all of them
+    /// are called by the connection's reading thread, else by one of the subscription's own.
     init(
-        _ connection: Connection, _ subject: String, queue: String? = nil,
-        handler: @escaping @Sendable (BusMessage) -> Void, idleAfter: Duration? = nil,
+        _ connection: Connection, _ subject: String, queue: String? = nil, isPolled: Bool = false,
+        handler: @escaping @Sendable (BusMessage) -> Void,
+        unanswered: (@Sendable () -> Void)? = nil, idleAfter: Duration? = nil,
         idle: (@Sendable () -> Void)? = nil, ended: @escaping @Sendable () -> Void = {}
     ) throws(BusError) {
-        box = DeliveryBox(connection, handler: handler, idle: idle, ended: ended)
+        box = DeliveryBox(
+            connection, handler: handler, unanswered: unanswered, idle: idle, ended: ended)
         self.connection = connection
-        try box.start(connection, subject, queue: queue, idleAfter: idleAfter)
+        if isPolled, let loop = connection.loop {
+            try box.start(connection, subject, queue: queue, polledBy: loop, idleAfter: idleAfter)
+        } else {
+            try box.start(connection, subject, queue: queue, idleAfter: idleAfter)
+        }
     }
 
     deinit { box.stop() }
@@ -40,22 +47,29 @@ package final class Delivery: Sendable {
 /// It knows the connection weakly: a subscription that the connection itself owns must not keep it
 /// alive. `Delivery` holds it for everybody else.
 final class DeliveryBox: Sendable {
-    private weak let connection: Connection?
-    private let handler: @Sendable (BusMessage) -> Void
-    private let idle: (@Sendable () -> Void)?
-    private let ended: @Sendable () -> Void
+    weak let connection: Connection?
+    let handler: @Sendable (BusMessage) -> Void
+    /// Called instead of the handler when the message only says that nobody answers to a subject.
+    /// Polled subscriptions alone: there cnats keeps such messages to itself.
+    let unanswered: (@Sendable () -> Void)?
+    let idle: (@Sendable () -> Void)?
+    let ended: @Sendable () -> Void
+    /// The loop whose thread asks cnats for the messages, when it does.
+    private let loop = Mutex<WriteLoop?>(nil)
     /// cnats' object until the subscription has ended. The pointer is only used under the lock.
-    private let subscription = Mutex<UInt?>(nil)
+    let subscription = Mutex<UInt?>(nil)
     private let droppedAtEnd = Atomic<Int>(0)
     /// Calls of the handler since the last flush; only with `.batched` writes, on its one thread.
     private let collected = Atomic<Int>(0)
 
     init(
         _ connection: Connection, handler: @escaping @Sendable (BusMessage) -> Void,
-        idle: (@Sendable () -> Void)? = nil, ended: @escaping @Sendable () -> Void = {}
+        unanswered: (@Sendable () -> Void)? = nil, idle: (@Sendable () -> Void)? = nil,
+        ended: @escaping @Sendable () -> Void = {}
     ) {
         self.connection = connection
         self.handler = handler
+        self.unanswered = unanswered
         self.idle = idle
         self.ended = ended
         Live.deliveryCount.add(1, ordering: .relaxed)
@@ -97,7 +111,33 @@ final class DeliveryBox: Sendable {
         }
     }
 
-    /// Unsubscribes; the rest happens in `complete`.
+    /// Subscribes without a thread: the loop's thread asks for the messages, right after it has read
+    /// them, and keeps the box until it has seen the end of the subscription.
+    func start(
+        _ connection: Connection, _ subject: String, queue: String?, polledBy loop: WriteLoop,
+        idleAfter: Duration?
+    ) throws(BusError) {
+        var created: OpaquePointer?
+        let status =
+            if let queue {
+                natsConnection_QueueSubscribeSync(&created, connection.handle, subject, queue)
+            } else {
+                natsConnection_SubscribeSync(&created, connection.handle, subject)
+            }
+        guard status == NATS_OK, let created else {
+            throw connection.failure(status, "subscribe to \(subject)")
+        }
+        natsSubscription_SetPendingLimits(
+            created, Connection.Pending.messages, Connection.Pending.bytes)
+        subscription.withLock { $0 = UInt(bitPattern: created) }
+        self.loop.withLock { $0 = loop }
+        guard loop.poll(Polled.Order(box: self, idleAfter: idleAfter)) else {
+            finish()
+            throw BusError(.closed, "subscribe to \(subject): the connection closed meanwhile")
+        }
+    }
+
+    /// Unsubscribes; the rest happens in `complete`, or on the loop's thread.
     func stop() {
         subscription.withLock { subscription in
             guard let pointer = subscription.flatMap({ OpaquePointer(bitPattern: $0) }) else {
@@ -105,6 +145,7 @@ final class DeliveryBox: Sendable {
             }
             natsSubscription_Unsubscribe(pointer)
         }
+        loop.withLock { $0 }?.wake()
     }
 
     /// Messages lost because they waited in cnats too long; stays when the subscription has ended.
@@ -163,17 +204,22 @@ final class DeliveryBox: Sendable {
     private static let complete: natsOnCompleteCB = { closure in
         guard let closure else { return }
         let box = Unmanaged<DeliveryBox>.fromOpaque(closure).takeRetainedValue()
-        let pointer = box.subscription.withLock { subscription in
+        // The calls that were certain did not come.
+        if let connection = box.connection { connection.loop?.flush(connection.handle) }
+        box.finish()
+    }
+
+    /// Lets go of cnats' object; nothing will be called after `ended`.
+    func finish() {
+        let pointer = subscription.withLock { subscription in
             if let subscription {
-                box.droppedAtEnd.store(DeliveryBox.dropped(subscription), ordering: .relaxed)
+                droppedAtEnd.store(Self.dropped(subscription), ordering: .relaxed)
             }
             defer { subscription = nil }
             return subscription
         }
-        DeliveryBox.bury(pointer)
-        // The calls that were certain did not come.
-        if let connection = box.connection { connection.loop?.flush(connection.handle) }
-        box.ended()
+        Self.bury(pointer)
+        ended()
     }
 }
 
@@ -181,6 +227,9 @@ extension Connection {
     /// Calls `handler` for every message, on a thread cnats keeps for this subscription, one at a
     /// time and in order. The handler must not wait for long: what arrives meanwhile is kept up
     /// to `Pending`, then dropped, counted, and reported as `slowConsumer`.
+    ///
+    /// With `.batched` writes it is the connection's reading thread, which saves a change of threads
+    /// for each message: there the handler must not wait at all, since nothing is read meanwhile.
     /// - Throws: `invalidArgument`, `closed`, `draining`.
     package func subscribe(
         _ subject: String, queue: String? = nil,
@@ -188,6 +237,6 @@ extension Connection {
     ) throws(BusError) -> Delivery {
         try Subject.check(subject, .subscribe)
         if let queue { try Subject.check(queue, .publish) }
-        return try Delivery(self, subject, queue: queue, handler: handler)
+        return try Delivery(self, subject, queue: queue, isPolled: true, handler: handler)
     }
 }

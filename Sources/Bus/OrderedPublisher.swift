@@ -49,6 +49,18 @@ package final class OrderedPublisher: Sendable {
         var fenced: (number: UInt64, messageID: String)?
         /// A fenced message failed: no other may follow.
         var broken = false
+        /// How many outcomes are open.
+        var openCount = 0
+        /// How many of them no stream has taken; which ones, the library does not say.
+        var refusedCount = 0
+        /// The newest message whose ack is here.
+        var newestSettled: UInt64 = 0
+
+        /// Whether the oldest message, which is open, is one that no stream has taken: acks of a stream
+        /// come in order, so a message whose successor's is here has none to come.
+        var isHeadRefused: Bool {
+            refusedCount > 0 && (newestSettled > head || openCount == refusedCount)
+        }
 
         subscript(number: UInt64) -> Pending {
             get { ring[Int(number % UInt64(ring.count))] }
@@ -76,8 +88,10 @@ package final class OrderedPublisher: Sendable {
         window = Mutex(Window(ring: Array(repeating: none, count: limits.window)))
         let tick = max(.milliseconds(10), limits.ackTimeout / 4)
         let running = try Delivery(
-            connection, prefix + "*", handler: { [weak self] in self?.receive($0) },
-            idleAfter: tick, idle: { [weak self] in self?.settle() })
+            connection, prefix + "*", isPolled: true,
+            handler: { [weak self] in self?.receive($0) },
+            unanswered: { [weak self] in self?.refused() }, idleAfter: tick,
+            idle: { [weak self] in self?.settle(isIdle: true) })
         delivery.withLock { $0 = running }
     }
 
@@ -127,6 +141,7 @@ package final class OrderedPublisher: Sendable {
         } catch {
             window.withLock { window in
                 window[number].outcome = .withdrawn
+                window.openCount -= 1
                 if window.fenced?.number == number { window.fenced = nil }
             }
             throw error
@@ -155,6 +170,7 @@ package final class OrderedPublisher: Sendable {
             guard number - window.head < UInt64(window.ring.count) else { return .full }
             if fence != nil, window.broken { return .broken }
             window.next += 1
+            window.openCount += 1
             window[number] = Pending(
                 token: token, deadline: deadline, fenced: fence != nil, outcome: .open)
             guard let fence else { return .opened(number, previous: nil) }
@@ -174,18 +190,29 @@ package final class OrderedPublisher: Sendable {
         let result = Self.outcome(of: message)
         window.withLock { window in
             // Anything else was given up before.
-            guard number >= window.head, number < window.next else { return }
+            guard number >= window.head, number < window.next,
+                case .open = window[number].outcome
+            else { return }
             window[number].outcome = .settled(result)
+            window.newestSettled = max(window.newestSettled, number)
+            window.openCount -= 1
         }
         settle()
     }
 
-    /// Reports outcomes from the oldest on, as far as they are known or overdue.
-    private func settle() {
-        while let settled = window.withLock({ nextSettled(&$0) }) { acks(settled) }
+    /// No stream has taken one of the messages. On a polled subscription cnats says no more than that.
+    private func refused() {
+        window.withLock { $0.refusedCount += 1 }
+        settle()
     }
 
-    private func nextSettled(_ window: inout Window) -> PubAckResult? {
+    /// Reports outcomes from the oldest on, as far as they are known or overdue. While acks arrive,
+    /// one is overdue only when its successor's is here.
+    private func settle(isIdle: Bool = false) {
+        while let settled = window.withLock({ nextSettled(&$0, isIdle) }) { acks(settled) }
+    }
+
+    private func nextSettled(_ window: inout Window, _ isIdle: Bool) -> PubAckResult? {
         while window.head < window.next {
             let first = window[window.head]
             switch first.outcome {
@@ -195,14 +222,21 @@ package final class OrderedPublisher: Sendable {
                 if case .failure = result, first.fenced { window.broken = true }
                 return PubAckResult(token: first.token, result: result)
             case .open:
-                guard first.deadline <= Clock.now else { return nil }
+                let isRefused = window.isHeadRefused
+                let mayBeOverdue = isIdle || window.newestSettled > window.head
+                guard isRefused || mayBeOverdue && first.deadline <= Clock.now else { return nil }
                 window.head += 1
+                window.openCount -= 1
+                if isRefused { window.refusedCount -= 1 }
                 if first.fenced { window.broken = true }
-                return PubAckResult(token: first.token, result: .failure(overdue))
+                return PubAckResult(
+                    token: first.token, result: .failure(isRefused ? Self.noStream : overdue))
             }
         }
         return nil
     }
+
+    private static let noStream = BusError(.noResponders, "publish: no stream takes this subject")
 
     private var overdue: BusError {
         BusError(
@@ -211,10 +245,7 @@ package final class OrderedPublisher: Sendable {
     }
 
     private static func outcome(of message: BusMessage) -> Result<PubAck, BusError> {
-        if natsMsg_IsNoResponders(message.raw) {
-            let error = BusError(.noResponders, "publish: no stream takes this subject")
-            return .failure(error)
-        }
+        if natsMsg_IsNoResponders(message.raw) { return .failure(noStream) }
         return message.withPayload { bytes in
             do throws(BusError) {
                 return .success(try PubAck.read(bytes, "publish"))

@@ -8,7 +8,8 @@ internal import Synchronization
 /// With an event loop of the application it does neither: what is published is collected, and the
 /// application says when it goes. Here the thread that published sends it itself, at once when it
 /// is a single message, or together with others at the end of a batch; the loop's own thread
-/// only reads, and sends what cnats wants to say by itself or what the socket did not take.
+/// reads, calls the handlers of what it has read (`Polled`), and sends what cnats wants to say by
+/// itself or what the socket did not take.
 ///
 /// cnats calls `attach`, `read` and `write` with its lock held, so they only set flags.
 final class WriteLoop: Sendable {
@@ -33,6 +34,8 @@ final class WriteLoop: Sendable {
     private let thread = Atomic<UInt>(0)
     /// Held by the loop's thread while it is inside cnats. Taken before `sender`.
     private let inside = Mutex(())
+    /// Subscriptions that the loop's thread has still to take over; `nil` once it has ended.
+    private let arriving = Mutex<[Polled.Order]?>([])
     /// Held while writing to the socket.
     private let sender = Mutex(())
 
@@ -123,34 +126,85 @@ final class WriteLoop: Sendable {
         wake()
     }
 
-    private func wake() {
+    /// Makes the thread look at the flags, and at its subscriptions.
+    func wake() {
         // A full pipe wakes as well.
         var byte: UInt8 = 1
         _ = write(wakeup.write, &byte, 1)
     }
 
+    /// Lets the loop's thread ask for a subscription's messages. Not when it has ended.
+    func poll(_ subscription: Polled.Order) -> Bool {
+        let isTaken = arriving.withLock { arriving in
+            guard arriving != nil else { return false }
+            arriving?.append(subscription)
+            return true
+        }
+        if isTaken { wake() }
+        return isTaken
+    }
+
     private func run() {
         thread.store(UInt(pthread_self()), ordering: .releasing)
+        var polled: [Polled] = []
+        var hasRead = false
         while !detached.load(ordering: .sequentiallyConsistent) {
-            // A socket that is not to be read is left out: it would report its end for ever.
-            let reading = reads.load(ordering: .acquiring)
-            let writing = armed.load(ordering: .sequentiallyConsistent)
-            let descriptor = reading || writing ? socket.load(ordering: .acquiring) : -1
-            let events = (reading ? POLLIN : 0) | (writing ? POLLOUT : 0)
-            var polled = (
-                pollfd(fd: descriptor, events: CShort(events), revents: 0),
-                pollfd(fd: wakeup.read, events: CShort(POLLIN), revents: 0)
-            )
-            let ready = withUnsafeMutablePointer(to: &polled) {
-                $0.withMemoryRebound(to: pollfd.self, capacity: 2) { poll($0, 2, -1) }
-            }
-            guard ready > 0 else { continue }
-            if polled.1.revents != 0 {
-                var bytes: UInt64 = 0
-                _ = Glibc.read(wakeup.read, &bytes, 8)
-            }
-            serve(CInt(polled.0.revents))
+            hasRead = readAndWrite(until: attend(to: &polled, isQuiet: !hasRead))
         }
+        polled += takeArriving(isLast: true).map(Polled.init)
+        for subscription in polled { subscription.finish() }
+    }
+
+    private func takeArriving(isLast: Bool) -> [Polled.Order] {
+        arriving.withLock { arriving in
+            defer { arriving = isLast ? nil : [] }
+            return arriving ?? []
+        }
+    }
+
+    /// Calls the handlers of what was read; says when to do it again at the latest. Nothing is overdue
+    /// before there is nothing more to read: it may be waiting in the socket.
+    private func attend(to polled: inout [Polled], isQuiet: Bool) -> UInt64? {
+        polled += takeArriving(isLast: false).map(Polled.init)
+        var next: UInt64?
+        polled.removeAll { subscription in
+            guard subscription.drain(self) else {
+                subscription.finish()
+                return true
+            }
+            if let at = subscription.idle(isQuiet: isQuiet) { next = min(next ?? at, at) }
+            return false
+        }
+        return next
+    }
+
+    /// Waits for the socket and serves it; says whether there was something to read.
+    private func readAndWrite(until deadline: UInt64?) -> Bool {
+        // Rounded up: not to look again and again within a millisecond.
+        let limit =
+            deadline.map { at in
+                CInt(clamping: (at - min(at, Clock.now) + 999_999) / 1_000_000)
+            } ?? -1
+        // A socket that is not to be read is left out: it would report its end for ever.
+        let reading = reads.load(ordering: .acquiring)
+        let writing = armed.load(ordering: .sequentiallyConsistent)
+        let descriptor = reading || writing ? socket.load(ordering: .acquiring) : -1
+        let wanted = (reading ? POLLIN : 0) | (writing ? POLLOUT : 0)
+        var polled = (
+            pollfd(fd: descriptor, events: CShort(wanted), revents: 0),
+            pollfd(fd: wakeup.read, events: CShort(POLLIN), revents: 0)
+        )
+        let ready = withUnsafeMutablePointer(to: &polled) {
+            $0.withMemoryRebound(to: pollfd.self, capacity: 2) { Glibc.poll($0, 2, limit) }
+        }
+        guard ready > 0 else { return false }
+        if polled.1.revents != 0 {
+            var bytes: UInt64 = 0
+            _ = Glibc.read(wakeup.read, &bytes, 8)
+        }
+        let events = CInt(polled.0.revents)
+        serve(events)
+        return events & ~POLLOUT != 0
     }
 
     private func serve(_ events: CInt) {

@@ -173,6 +173,8 @@ final class API: Sendable {
             do {
                 respond(
                     message, try await Story.read(id, jetStream, budget: message.answerBudget))
+            } catch let error as Story.TooLong {
+                respond(message, Self.object(Failure(code: "too_large", message: "\(error)")))
             } catch {
                 respond(message, Self.object(Failure(code: "unavailable", message: "\(error)")))
             }

@@ -20,6 +20,7 @@ final class Outputs: Sendable {
     private let publisher: OrderedPublisher
     private let logger: Logger
     private let meters: CoordinatorMeters
+    private let recordLog: RecordLog
     /// Answers that operators wait for, oldest first: the core answers in the order it was asked.
     private let answers = Mutex<[@Sendable (String, Bool) -> Void]>([])
 
@@ -31,6 +32,7 @@ final class Outputs: Sendable {
         self.publisher = publisher
         self.logger = logger
         self.meters = meters
+        recordLog = RecordLog(logger)
     }
 
     /// Registers who gets the answer to the next operator's input.
@@ -109,13 +111,14 @@ final class Outputs: Sendable {
         logger.debug("not recorded, there are too many", ["node": node, "kind": event.kind])
     }
 
-    /// Writes the log lines of records.
+    /// Counts records, and has their log lines written.
     func log(_ records: [Record]) {
-        for record in records {
-            meters.records(record.event.kind).increment()
-            RecordLog.write(record, to: logger)
-        }
+        for record in records { meters.records(record.event.kind).increment() }
+        recordLog.write(records)
     }
+
+    /// Waits until the log lines of all records are written.
+    func finishLog() async { await recordLog.finish() }
 }
 
 extension Rejection {

@@ -1,9 +1,62 @@
 import Immunity
 import Protocol
 import Runtime
+import Synchronization
 
 /// One log line for each audit record, so that the log alone tells the story.
-enum RecordLog {
+///
+/// Lines are made and written on a thread of their own: they cost more than decisions do, and a log that
+/// nobody reads must not keep anybody from being healed.
+final class RecordLog: Sendable {
+    /// How many batches may wait for a log that is slow; more are counted, and the log says so.
+    private static let batchLimit = 4096
+
+    private let batches: AsyncStream<[Record]>.Continuation
+    private let writing: Task<Void, Never>
+    private let worker = WorkerThread(name: "record-log")
+    private let lost: Lost
+
+    /// How many records got no line since the log was last told.
+    private final class Lost: Sendable {
+        let count = Atomic<Int>(0)
+    }
+
+    init(_ logger: Logger) {
+        let (stream, batches) = AsyncStream.makeStream(
+            of: [Record].self, bufferingPolicy: .bufferingOldest(Self.batchLimit))
+        let lost = Lost()
+        self.batches = batches
+        self.lost = lost
+        writing = Task(executorPreference: worker) {
+            for await records in stream {
+                for record in records { Self.write(record, to: logger) }
+                let count = lost.count.exchange(0, ordering: .relaxed)
+                if count > 0 {
+                    logger.error(
+                        "the log is too slow: records without a line here are in the audit",
+                        ["records": count])
+                }
+            }
+        }
+    }
+
+    deinit {
+        batches.finish()
+        worker.stop()
+    }
+
+    func write(_ records: [Record]) {
+        if case .dropped(let dropped) = batches.yield(records) {
+            lost.count.add(dropped.count, ordering: .relaxed)
+        }
+    }
+
+    /// Takes no more, and waits until everything is written.
+    func finish() async {
+        batches.finish()
+        await writing.value
+    }
+
     static func write(_ record: Record, to logger: Logger) {
         switch record.event {
         case .started(let version, let configuration, _):

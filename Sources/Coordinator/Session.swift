@@ -205,6 +205,7 @@ final class Session: Sendable {
                 try? await Task.sleep(for: Self.drainPause)
             }
         }.value
+        await outputs.finishLog()
     }
 
     /// How long draining may take: so many pauses.

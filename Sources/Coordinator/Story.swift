@@ -1,67 +1,53 @@
 import Audit
 import Bus
+import Glibc
 import Protocol
 
 /// The audit records about one thing, for `skos explain`.
 struct Story {
-    /// How many records one answer holds at most.
-    static let limit = 400
+    /// How many incidents an id may lead to: alerts' ids need not be unique.
+    private static let incidentLimit = 1000
+    /// How long reading the audit may take; nobody waits longer for an answer.
+    static let timeLimit: Duration = .seconds(60)
 
     private let id: String
     /// The incidents that an alert or an action with this id belongs to.
     private var incidents: Set<String> = []
 
     /// Reads the stream and keeps the records that belong to `id`: an incident, an alert, an action, or a
-    /// node; of an alert or an action also the rest of its incident. When there are more than `limit`, or
-    /// than `budget` bytes hold, the last of them.
-    static func read(_ id: String, _ jetStream: JetStream, budget: Int) async throws -> JSON.Object
-    {
+    /// node; of an alert or an action also the rest of its incident. What does not fit into `budget` bytes
+    /// is left out, and the answer says how much that is.
+    /// - Throws: `TooLong`, and what reading a stream throws.
+    static func read(
+        _ id: String, _ jetStream: JetStream, budget: Int, timeLimit: Duration = Story.timeLimit
+    ) async throws -> JSON.Object {
         let last = try await jetStream.streamInfo(Subjects.auditStream).lastSequence
+        let reading = Reading(
+            jetStream: jetStream, last: last, deadline: ContinuousClock.now + timeLimit)
         var story = Story(id: id)
-        // The records that come before the id's own are only known to belong to it afterwards.
-        try await forEachRecord(jetStream, upTo: last) { _, record, _ in story.learn(record) }
-        var matches = Backlog<(bytes: Int, object: JSON.Object)>()
-        var bytes = 0
-        var truncated = false
-        try await forEachRecord(jetStream, upTo: last) { sequence, record, count in
-            guard story.includes(record) else { return }
-            matches.append((count, Self.entry(record, sequence)))
-            bytes += count
-            while matches.count > limit || (bytes > budget && matches.count > 1),
-                let dropped = matches.popFirst()
-            {
-                bytes -= dropped.bytes
-                truncated = true
+        var keeper = StoryKeeper(budget: budget)
+        try await reading.forEachRecord(naming: [id]) { record, sequence in
+            if story.includes(record) { keeper.add(record, sequence) }
+            story.learn(record)
+        }
+        // Records that come before those with the id are only known now to belong to it.
+        if !story.incidents.isEmpty {
+            keeper = StoryKeeper(budget: budget)
+            try await reading.forEachRecord(naming: [id] + story.incidents.sorted()) {
+                record, sequence in
+                if story.includes(record) { keeper.add(record, sequence) }
             }
         }
-        let records = matches.take(limit).map { JSON.object($0.object) }
-        return [
-            "id": .string(id), "truncated": .bool(truncated), "records": .array(records),
-        ]
+        var answer: JSON.Object = ["id": .string(id)]
+        for (name, value) in keeper.answer().members { answer[name] = value }
+        return answer
     }
 
     private init(id: String) { self.id = id }
 
-    private static func forEachRecord(
-        _ jetStream: JetStream, upTo last: UInt64,
-        _ body: (UInt64, JSON.Object, Int) -> Void
-    ) async throws {
-        guard last > 0 else { return }
-        let reader = try jetStream.readRange(Subjects.auditStream, 1...last, batch: Replay.batch)
-        for try await message in reader {
-            guard let sequence = message.metadata?.streamSequence,
-                let object = try? JSON.parse(message.payload).object
-            else { continue }
-            body(sequence, object, message.count + entryBytes)
-        }
-    }
-
-    /// What `entry` adds to a record, at most.
-    private static let entryBytes = 64
-
     private mutating func learn(_ record: JSON.Object) {
         guard let incident = record["incident"]?.string, isNamed(in: record),
-            record["node"]?.string != id
+            record["node"]?.string != id, incidents.count < Self.incidentLimit
         else { return }
         incidents.insert(incident)
     }
@@ -80,13 +66,62 @@ struct Story {
         }
         return record["alert"]?.object?["id"]?.string == id
     }
+}
 
-    private static func entry(_ record: JSON.Object, _ sequence: UInt64) -> JSON.Object {
-        var object: JSON.Object = ["sequence": .integer(Int64(clamping: sequence))]
-        // The alert's own sequence is in another stream.
-        for (name, value) in record.members {
-            object[name == "sequence" ? "alert_sequence" : name] = value
+extension Story {
+    /// Why no story is told.
+    struct TooLong: Error, CustomStringConvertible {
+        var description: String
+    }
+
+    /// One way through the audit stream.
+    private struct Reading {
+        let jetStream: JetStream
+        let last: UInt64
+        let deadline: ContinuousClock.Instant
+
+        /// Records are looked at for so many texts; for more it is faster to parse each of them.
+        private static let textLimit = 16
+
+        /// Reads the records that may name one of these texts; few do, and only those are parsed.
+        func forEachRecord(
+            naming texts: [String], _ body: (JSON.Object, UInt64) -> Void
+        ) async throws {
+            guard last > 0 else { return }
+            let needles = texts.count > Self.textLimit ? [] : texts.map(Self.written)
+            let reader = try jetStream.readRange(
+                Subjects.auditStream, 1...last, batch: Replay.batch)
+            for try await message in reader {
+                guard let sequence = message.metadata?.streamSequence else { continue }
+                if sequence % UInt64(Replay.batch) == 0, ContinuousClock.now > deadline {
+                    throw TooLong(
+                        description: "reading the \(last) records of the audit takes too long; "
+                            + "`skos audit export` writes them to a file that can be searched")
+                }
+                let object = message.withPayload { payload in
+                    needles.isEmpty || needles.contains { Self.contains(payload, $0) }
+                        ? try? JSON.parse(payload).object : nil
+                }
+                if let object { body(object, sequence) }
+            }
         }
-        return object
+
+        /// A text as it stands in a record, without the quotes.
+        private static func written(_ text: String) -> [UInt8] {
+            Array(JSON.string(text).encoded.dropFirst().dropLast())
+        }
+
+        private static func contains(_ bytes: UnsafeRawBufferPointer, _ needle: [UInt8]) -> Bool {
+            guard let base = bytes.baseAddress, let first = needle.first else { return true }
+            var start = 0
+            while start + needle.count <= bytes.count,
+                let found = memchr(
+                    base + start, CInt(first), bytes.count - needle.count + 1 - start)
+            {
+                if memcmp(found, needle, needle.count) == 0 { return true }
+                start = UnsafeRawPointer(found) - base + 1
+            }
+            return false
+        }
     }
 }

@@ -80,7 +80,8 @@ extension Immunity {
     ) -> Objection? {
         switch name {
         case "stale": return staleCheck(incident, at: now)
-        case "breaker": return breakerCheck(state.breakers[breakerKey(rung, incident)], at: now)
+        case "breaker":
+            return breakerCheck(rung, of: policy, incident, at: now)
         case "cooldown":
             return cooldownCheck(state.breakers[breakerKey(rung, incident)], policy, at: now)
         case "attempts": return attemptsCheck(rung, policy, incident)
@@ -109,8 +110,18 @@ extension Immunity {
         return nil
     }
 
-    private func breakerCheck(_ breaker: Breaker?, at now: Timestamp) -> Objection? {
-        guard let breaker, let reason = breaker.refusal(at: now) else { return nil }
+    private func breakerCheck(
+        _ rung: Rung, of policy: Policy, _ incident: Incident, at now: Timestamp
+    ) -> Objection? {
+        guard let breaker = state.breakers[breakerKey(rung, incident)],
+            let reason = breaker.refusal(at: now)
+        else { return nil }
+        // The failures of a rung may be what has opened its breaker. When it has had all its attempts, it
+        // is over with or without the breaker, and the ladder goes on, as after any other failure: the
+        // next action has a breaker of its own.
+        if let over = attemptsCheck(rung, policy, incident), over.verdict == .skip {
+            return Objection(verdict: .skip, reason: "\(over.reason); breaker \(reason)")
+        }
         guard breaker.state(at: now) == .halfOpen else {
             return Objection(verdict: .escalate, reason: reason)
         }

@@ -223,9 +223,16 @@ struct LogLine {
 
     private static func needsQuotes(_ value: String) -> Bool {
         value.isEmpty
-            || value.unicodeScalars.contains {
-                $0 == " " || $0 == "\"" || $0 == "=" || $0 == "\\" || isControl($0)
-            }
+            || value.utf8.contains {
+                $0 == UInt8(ascii: " ") || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "=")
+                    || $0 == UInt8(ascii: "\\")
+            } || hasControls(value)
+    }
+
+    /// Most texts are plain ASCII, which is seen much faster.
+    private static func hasControls(_ text: String) -> Bool {
+        !text.utf8.allSatisfy { 0x20 <= $0 && $0 < 0x7F }
+            && text.unicodeScalars.contains(where: isControl)
     }
 
     private static func quoted(_ value: String) -> String {
@@ -238,7 +245,7 @@ struct LogLine {
     }
 
     private static func escaped(_ text: String) -> String {
-        guard text.unicodeScalars.contains(where: isControl) else { return text }
+        guard hasControls(text) else { return text }
         return text.unicodeScalars.reduce(into: "") { $0 += escape($1) }
     }
 

@@ -19,6 +19,9 @@ struct Compiler {
         set(&config.log.level, log?.text("level").flatMap(Config.LogLevel.init))
         set(&config.log.format, log?.text("format").flatMap(Config.LogFormat.init))
         config.thermal = thermal(root.section("thermal"))
+        config.storage = storage(root.section("storage"))
+        config.mesh = mesh(root.section("mesh"))
+        config.loop = loop(root.section("loop"))
         config.local = local(root.section("local"))
         config.nodes = nodes(root)
         config.policySet = policySet(root)
@@ -28,7 +31,7 @@ struct Compiler {
     }
 
     /// Keeps the default where a setting is missing because it was refused.
-    private func set<T>(_ target: inout T, _ value: T?) {
+    func set<T>(_ target: inout T, _ value: T?) {
         if let value { target = value }
     }
 
@@ -38,7 +41,7 @@ struct Compiler {
         return String(path)
     }
 
-    // MARK: NATS, nodes, local
+    // MARK: NATS, nodes
 
     private mutating func nats(_ root: Values) -> Config.NATS {
         var nats = Config.NATS()
@@ -73,109 +76,25 @@ struct Compiler {
         return nodes
     }
 
-    private mutating func local(_ section: Values?) -> Config.Local {
-        var local = Config.Local()
-        guard let section else { return local }
-        let actions = section.section("actions")
-        local.allowedActions = actions?.texts("allow").map { Set($0) }
-        local.deniedActions = Set(actions?.texts("deny") ?? [])
-        local.dryRun = section.flag("dry_run") ?? false
-        for setting in (actions?.list("allow") ?? []) + (actions?.list("deny") ?? []) {
-            if case .text(let action) = setting.value { warnIfUnknown(action, setting) }
-        }
-        return local
-    }
-
-    // MARK: Thermal
-
-    private mutating func thermal(_ section: Values?) -> Config.Thermal {
-        var thermal = Config.Thermal()
-        guard let section else { return thermal }
-        set(&thermal.holdFor, section.duration("for"))
-        let levels: [(name: String, path: WritableKeyPath<Config.Levels, Double>)] = [
-            ("warning", \.warning), ("critical", \.critical), ("emergency", \.emergency),
-        ]
-        let thresholds = levels.map { section.section("thresholds")?[$0.name] }
-        var clears = levels.map { section.section("clear")?[$0.name] }
-        checkAscending(thresholds, levels.map(\.name))
-        for (index, level) in levels.enumerated() {
-            guard let threshold = thresholds[index], let degrees = number(threshold) else {
-                continue
-            }
-            thermal.thresholds[keyPath: level.path] = degrees
-            if let clear = clears[index] {
-                checkClear(clear, threshold)
-            } else {
-                clears[index] = Setting(
-                    value: .number(degrees - Schema.clearMargin), origin: .fallback,
-                    path: "thermal.clear.\(level.name)")
-            }
-            if let clear = clears[index].flatMap(number) {
-                thermal.clear[keyPath: level.path] = clear
-            }
-        }
-        checkClearsAscending(clears, levels.map(\.name))
-        return thermal
-    }
-
-    private func number(_ setting: Setting) -> Double? {
-        if case .number(let value) = setting.value { value } else { nil }
-    }
-
-    /// Each threshold must be above the one before; the issue goes to the one that somebody wrote.
-    private mutating func checkAscending(_ settings: [Setting?], _ names: [String]) {
-        for index in 1..<settings.count {
-            guard let lower = settings[index - 1], let upper = settings[index],
-                let low = number(lower), let high = number(upper), low >= high
-            else { continue }
-            if upper.origin.isGiven {
-                issues.add(
-                    upper.origin, upper.path,
-                    "\(numberText(high)) is not above \(names[index - 1]) "
-                        + "(\(numberText(low))\(source(lower)))")
-            } else {
-                issues.add(
-                    lower.origin, lower.path,
-                    "\(numberText(low)) is not below \(names[index]) "
-                        + "(\(numberText(high))\(source(upper)))")
-            }
-        }
-    }
-
-    private mutating func checkClear(_ clear: Setting, _ threshold: Setting) {
-        guard let low = number(clear), let high = number(threshold), low >= high else { return }
-        issues.add(
-            clear.origin, clear.path,
-            "\(numberText(low)) is not below its threshold "
-                + "(\(numberText(high))\(source(threshold)))")
-    }
-
-    /// A node that cools down must leave emergency before critical, and critical before warning.
-    private mutating func checkClearsAscending(_ clears: [Setting?], _ names: [String]) {
-        for index in 1..<clears.count {
-            guard let lower = clears[index - 1], let upper = clears[index],
-                let low = number(lower), let high = number(upper), low > high
-            else { continue }
-            if upper.origin.isGiven {
-                issues.add(
-                    upper.origin, upper.path,
-                    "\(numberText(high)) is below that of \(names[index - 1]) "
-                        + "(\(numberText(low))\(source(lower)))")
-            } else if lower.origin.isGiven {
-                issues.add(
-                    lower.origin, lower.path,
-                    "\(numberText(low)) is above that of \(names[index]) "
-                        + "(\(numberText(high))\(source(upper)))")
-            }
-        }
-    }
-
     /// Says where the other side of a contradiction comes from, when it is not in sight.
     func source(_ setting: Setting) -> String {
         switch setting.origin {
         case .file: ""
         case .environment(let name): ", from \(name)"
         case .fallback: ", the default"
+        }
+    }
+
+    /// Something that is given twice in a list where once is enough.
+    mutating func checkUnique(_ settings: [Setting]?, _ name: (Setting) -> String?) {
+        var first: [String: String] = [:]
+        for setting in settings ?? [] {
+            guard let name = name(setting) else { continue }
+            if let path = first[name] {
+                issues.add(setting.origin, setting.path, "is the same as \(path); keep one")
+            } else {
+                first[name] = setting.path
+            }
         }
     }
 

@@ -30,7 +30,7 @@ extension Config {
 
     /// Files that an action may delete: below one of the roots, matching one of the patterns, old enough.
     package struct Cleanup: Sendable, Equatable {
-        /// Absolute directories; nothing outside them is ever touched.
+        /// Absolute directories; nothing outside them is ever touched, and without any nothing at all.
         package var roots: [String]
         /// Shell patterns (`*`, `?`, `[…]`) for a file's name, without its directory.
         package var patterns: [String]

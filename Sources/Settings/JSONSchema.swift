@@ -10,16 +10,49 @@ package func configSchema() -> JSON {
         "title": "config.yaml of SKOS",
         "description": "Strict: any key that is not named here is an error.",
     ]
-    for (name, value) in jsonSchema(.section(Schema.root)).members { schema[name] = value }
-    schema["$defs"] = [
+    var definitions: JSON.Object = [
         "duration": [
             "description": "Units from the largest to the smallest, or a plain number of seconds.",
             "type": "string",
             "pattern": .string(
-                "^(?=.)([0-9]+(\\.[0-9]{1,9})?|([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$"),
-        ]
+                "^(?=.)([0-9]+(\\.[0-9]{1,9})?"
+                    + "|([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$"),
+        ],
+        "size": [
+            "description": "K, M, G or T after a whole number (powers of 1024), or plain bytes.",
+            "type": "string", "pattern": "^[0-9]+[KMGT]?$",
+        ],
     ]
+    for (name, kind) in repeated {
+        definitions[name] = shortened(.object(jsonSchema(kind)), by: definitions)
+    }
+    let root = shortened(.object(jsonSchema(.section(Schema.root))), by: definitions)
+    for (name, value) in root.object?.members ?? [] { schema[name] = value }
+    schema["$defs"] = .object(definitions)
     return .object(schema)
+}
+
+/// What stands in many places, and is written once; later ones may contain earlier ones.
+private let repeated: [(name: String, kind: Kind)] = [
+    ("ladder", Schema.actions),
+    ("ladder_with_settings", .section(Schema.ownLadder)),
+    ("loop_ladder_with_settings", .section(Schema.loopLadder)),
+]
+
+/// The same with references where a definition is repeated.
+private func shortened(_ schema: JSON, by definitions: JSON.Object) -> JSON {
+    switch schema {
+    case .array(let elements): return .array(elements.map { shortened($0, by: definitions) })
+    case .object(let object):
+        let short = JSON.object(
+            JSON.Object(
+                uniqueMembers: object.members.map {
+                    ($0.name, shortened($0.value, by: definitions))
+                }))
+        let same = definitions.members.first { $0.value == short }
+        return same.map { ["$ref": .string("#/$defs/\($0.name)")] } ?? short
+    default: return schema
+    }
 }
 
 /// The schema of one key, with its documentation and default.
@@ -52,11 +85,17 @@ private func jsonSchema(_ kind: Kind) -> JSON.Object {
             "maximum": .plainNumber(range.upperBound.inSeconds),
         ]
         return ["anyOf": [["$ref": "#/$defs/duration"], number]]
+    case .size(let range):
+        let number: JSON = [
+            "type": "integer", "minimum": .integer(range.lowerBound),
+            "maximum": .integer(range.upperBound),
+        ]
+        return ["anyOf": [["$ref": "#/$defs/size"], number]]
     case .text(let rule): return jsonSchema(rule)
     case .choice(let choice): return ["enum": .array(choice.values.map(JSON.string))]
-    case .list(let element, let most, _):
+    case .list(let element, let most, _, let mayBeEmpty):
         return [
-            "type": "array", "minItems": 1, "maxItems": .integer(Int64(most)),
+            "type": "array", "minItems": mayBeEmpty ? 0 : 1, "maxItems": .integer(Int64(most)),
             "items": .object(jsonSchema(element)),
         ]
     case .section(let section): return jsonSchema(section)

@@ -4,7 +4,11 @@ extension Compiler {
     /// Compiles all sections that name actions to one list: `policies:` first, then the sections' own.
     mutating func policySet(_ root: Values) -> PolicySet {
         var set = PolicySet()
-        set.policies = written(root) + thermalPolicies(root.section("thermal"))
+        set.policies =
+            written(root) + policies(bySeverity: root.section("thermal"), type: "thermal")
+            + policies(bySeverity: root.section("storage"), type: "storage")
+            + policies(byType: root.section("mesh"), types: Schema.meshTypes)
+            + policies(byType: root.section("loop"), types: Schema.loopTypes)
         set.breaker = breaker(root.section("breaker"))
         let alerts = root.section("alerts")
         set.staleAfter = alerts?.duration("stale_after") ?? set.staleAfter
@@ -43,22 +47,43 @@ extension Compiler {
         return policies
     }
 
-    private mutating func thermalPolicies(_ section: Values?) -> [Policy] {
+    /// The policies of a section whose actions are named by severity.
+    private mutating func policies(bySeverity section: Values?, type: String) -> [Policy] {
         guard let section, let actions = section.section("actions") else { return [] }
-        var policies: [Policy] = []
-        for severity in Severity.allCases {
-            guard let setting = actions[severity.rawValue] else { continue }
-            var policy = Policy(type: "thermal", severity: severity, ladder: [])
-            apply(section, to: &policy)
-            if case .section(let own) = setting.value {
-                policy.ladder = ladder(own.list("actions") ?? [])
-                apply(own, to: &policy)
-            } else {
-                policy.ladder = ladder(actions.list(severity.rawValue) ?? [])
-            }
-            policies.append(policy)
+        return Severity.allCases.flatMap { severity in
+            policies(actions[severity.rawValue], of: section, type: type, severities: [severity])
         }
-        return policies
+    }
+
+    /// The policies of a section whose actions are named by alert type, and hold for every severity.
+    private mutating func policies(byType section: Values?, types: [String]) -> [Policy] {
+        guard let section, let actions = section.section("actions") else { return [] }
+        let severities = Severity.allCases.filter { $0 != .ok }
+        return types.flatMap { type in
+            policies(actions[type], of: section, type: type, severities: severities)
+        }
+    }
+
+    private mutating func policies(
+        _ setting: Setting?, of section: Values, type: String, severities: [Severity]
+    ) -> [Policy] {
+        guard let setting else { return [] }
+        var policy = Policy(type: type, severity: .ok, ladder: [])
+        apply(section, to: &policy)
+        // Of `loop:` it is the cool-down of broken chains.
+        if Schema.loopTypes.contains(type) { policy.cooldown = Schema.plainPolicy.cooldown }
+        switch setting.value {
+        case .section(let own):
+            policy.ladder = ladder(own.list("actions") ?? [])
+            apply(own, to: &policy)
+        case .list(let actions): policy.ladder = ladder(actions)
+        default: break
+        }
+        return severities.map { severity in
+            var policy = policy
+            policy.severity = severity
+            return policy
+        }
     }
 
     private mutating func ladder(_ settings: [Setting]) -> [Rung] {

@@ -11,6 +11,7 @@ extension StrictDecoder {
         case .text(let rule): return text(word, rule, node.origin, path).map(Setting.Value.text)
         case .choice(let choice): return self.choice(word, choice, node, path)
         case .duration(let range): return duration(word, range, node, path)
+        case .size(let range): return size(word, range, node, path)
         default: break
         }
         guard isPlain else {
@@ -87,7 +88,7 @@ extension StrictDecoder {
             let plain = parseNumber(word)
             let reason =
                 plain.map { $0 < 0 ? "a duration is not negative" : "too long" }
-                ?? "write one such as 500ms, 30s, 2m or 1h30m, or a plain number of seconds"
+                ?? "write one such as 500ms, 30s, 1h30m or 7d, or a plain number of seconds"
             issues.add(
                 node.origin, path, "\(Name.quoted(word)) is not a duration; \(reason)")
             return nil
@@ -100,6 +101,29 @@ extension StrictDecoder {
             return nil
         }
         return .duration(value)
+    }
+
+    private mutating func size(
+        _ word: String, _ range: ClosedRange<Int64>, _ node: YAMLNode, _ path: String
+    ) -> Setting.Value? {
+        guard let value = parseSize(word) else {
+            let folded = word.uppercased()
+            let bare = ["IB", "B"].first(where: folded.hasSuffix).map { folded.dropLast($0.count) }
+            let meant = parseSize(String(bare ?? folded[...])).map { sizeText($0) }
+            let hint =
+                meant.map { "did you mean \($0)?" }
+                ?? "write one such as 500M or 1G, or a plain number of bytes"
+            issues.add(node.origin, path, "\(Name.quoted(word)) is not a size; \(hint)")
+            return nil
+        }
+        guard range.contains(value) else {
+            issues.add(
+                node.origin, path,
+                "\(shortened(word)) is outside \(sizeText(range.lowerBound)) to "
+                    + sizeText(range.upperBound))
+            return nil
+        }
+        return .size(value)
     }
 
     private mutating func choice(

@@ -1,4 +1,4 @@
-// Text to values and back: booleans, numbers, durations. Written by hand because the standard
+// Text to values and back: booleans, numbers, durations, sizes. Written by hand because the standard
 // library also reads `nan`, `inf`, `0x1p3` and `1e999`, which no setting means.
 
 /// `true` or `false` as YAML 1.2 writes them.
@@ -54,13 +54,14 @@ func numberText(_ value: Double) -> String {
 
 /// Nanoseconds of each unit, in the order in which a duration may combine them.
 private let durationUnits: [(name: String, nanoseconds: Int64)] = [
-    ("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000), ("ms", 1_000_000),
+    ("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("m", 60_000_000_000),
+    ("s", 1_000_000_000), ("ms", 1_000_000),
 ]
 
 /// Decimals of a second that are read; more would be below a nanosecond.
 private let decimalLimit = 9
 
-/// Reads `5s`, `500ms`, `1h30m`, or a plain number of seconds such as `5` or `0.5`.
+/// Reads `5s`, `500ms`, `1h30m`, `30d`, or a plain number of seconds such as `5` or `0.5`.
 ///
 /// Units come from the largest to the smallest, each at most once; numbers before a unit are whole.
 package func parseDuration(_ text: String) -> Duration? {
@@ -111,9 +112,35 @@ package func durationText(_ duration: Duration) -> String {
             + fraction
     }
     let parts = [
-        (seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s"),
+        (seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
         (nanoseconds / 1_000_000, "ms"),
     ]
     let text = parts.filter { $0.0 > 0 }.map { "\($0.0)\($0.1)" }.joined()
     return text.isEmpty ? "0s" : text
+}
+
+/// Bytes of each unit of sizes, from the largest to the smallest.
+private let sizeUnits: [(name: String, bytes: Int64)] = [
+    ("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10),
+]
+
+/// Reads `500M`, `1G`, or a plain number of bytes; the units are powers of 1024, as `du` and
+/// `journalctl` have them.
+package func parseSize(_ text: String) -> Int64? {
+    let unit = sizeUnits.first { text.hasSuffix($0.name) }
+    let digits = text.utf8.dropLast(unit == nil ? 0 : 1)
+    guard !digits.isEmpty, digits.allSatisfy({ (0x30...0x39).contains($0) }),
+        let count = Int64(String(decoding: digits, as: UTF8.self))
+    else { return nil }
+    let (bytes, isTooLarge) = count.multipliedReportingOverflow(by: unit?.bytes ?? 1)
+    return isTooLarge ? nil : bytes
+}
+
+/// A size as a person writes it, exactly; `parseSize` reads it back.
+package func sizeText(_ bytes: Int64) -> String {
+    guard bytes > 0, let unit = sizeUnits.first(where: { bytes % $0.bytes == 0 }) else {
+        return String(bytes)
+    }
+    return "\(bytes / unit.bytes)\(unit.name)"
 }

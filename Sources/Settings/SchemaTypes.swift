@@ -7,10 +7,13 @@ indirect enum Kind: Sendable {
     /// A finite number; `unit` is what it counts, such as `°C`.
     case number(ClosedRange<Double>, unit: String)
     case duration(ClosedRange<Duration>)
+    /// A number of bytes.
+    case size(ClosedRange<Int64>)
     case text(TextRule)
     case choice(Choice)
-    /// A list of at least one element: an empty one must never come to mean everything.
-    case list(Kind, most: Int, example: String)
+    /// A list of at least one element, so that an empty one never comes to mean everything; unless it
+    /// may be empty, where that can only mean none.
+    case list(Kind, most: Int, example: String, mayBeEmpty: Bool = false)
     case section(Section)
     /// A mapping from names to values of one kind, with at least one entry.
     case dictionary(names: TextRule, Kind, most: Int)
@@ -25,7 +28,7 @@ indirect enum Kind: Sendable {
 
     var shape: Shape {
         switch self {
-        case .flag, .integer, .number, .duration, .text, .choice, .either: .scalar
+        case .flag, .integer, .number, .duration, .size, .text, .choice, .either: .scalar
         case .list: .list
         case .section, .dictionary, .json: .mapping
         }
@@ -37,10 +40,11 @@ indirect enum Kind: Sendable {
         case .flag: "true or false"
         case .integer: "a whole number"
         case .number(_, let unit): unit.isEmpty ? "a number" : "a plain number (\(unit))"
-        case .duration: "a duration such as 500ms, 30s, 2m or 1h30m"
+        case .duration: "a duration such as 500ms, 30s, 1h30m or 7d"
+        case .size: "a size such as 500M or 1G"
         case .text(let rule): rule.what
         case .choice(let choice): "one of " + choice.values.joined(separator: ", ")
-        case .list(_, _, let example): "a list such as \(example)"
+        case .list(_, _, let example, _): "a list such as \(example)"
         case .section(let section): "a mapping, with keys such as \(section.keys[0].name)"
         case .dictionary(let rule, _, _): "a mapping whose keys are each \(rule.what)"
         case .either(let kinds): kinds[0].expectation
@@ -119,6 +123,12 @@ struct Section: Sendable {
 extension JSON {
     /// A duration as it is written in the file.
     static func duration(_ duration: Duration) -> JSON { .string(durationText(duration)) }
+
+    /// A size as it is written in the file.
+    static func size(_ bytes: Int64) -> JSON { .string(sizeText(bytes)) }
+
+    /// Texts as a list.
+    static func texts(_ texts: [String]) -> JSON { .array(texts.map(JSON.string)) }
 
     /// A number as it is written in the file: without `.0`.
     static func plainNumber(_ value: Double) -> JSON {

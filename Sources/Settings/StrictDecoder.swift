@@ -12,6 +12,8 @@ struct Setting: Sendable {
         case integer(Int)
         case number(Double)
         case duration(Duration)
+        /// Bytes.
+        case size(Int64)
         case text(String)
         case list([Setting])
         case section(Values)
@@ -24,6 +26,8 @@ struct Setting: Sendable {
 /// The decoded settings of one section. A key that is missing or was refused has none.
 struct Values: Sendable {
     fileprivate(set) var settings: [String: Setting] = [:]
+    /// The keys that stand in the file, also those whose values were refused.
+    fileprivate(set) var written: Set<String> = []
 
     subscript(name: String) -> Setting? { settings[name] }
 
@@ -41,6 +45,10 @@ struct Values: Sendable {
 
     func duration(_ name: String) -> Duration? {
         if case .duration(let value)? = settings[name]?.value { value } else { nil }
+    }
+
+    func size(_ name: String) -> Int64? {
+        if case .size(let value)? = settings[name]?.value { value } else { nil }
     }
 
     func text(_ name: String) -> String? {
@@ -106,6 +114,7 @@ struct StrictDecoder {
                 written[entry.key] = entry.placedAtKey
             }
         }
+        values.written = Set(written.keys)
         for key in section.keys {
             let keyPath = path.isEmpty ? key.name : "\(path).\(key.name)"
             let node = written[key.name]
@@ -182,9 +191,10 @@ struct StrictDecoder {
         }
         let value: Setting.Value? =
             switch kind {
-            case .flag, .integer, .number, .duration, .text, .choice:
+            case .flag, .integer, .number, .duration, .size, .text, .choice:
                 scalar(node, kind, path)
-            case .list(let element, let most, _): list(node, kind, element, most, path)
+            case .list(let element, let most, _, let mayBeEmpty):
+                list(node, kind, element, most, mayBeEmpty, path)
             case .section(let section): decodeSection(node, kind, section, path)
             case .dictionary(let rule, let kind, let most):
                 dictionary(node, rule, kind, most, path)
@@ -219,13 +229,14 @@ struct StrictDecoder {
     }
 
     private mutating func list(
-        _ node: YAMLNode, _ kind: Kind, _ element: Kind, _ most: Int, _ path: String
+        _ node: YAMLNode, _ kind: Kind, _ element: Kind, _ most: Int, _ mayBeEmpty: Bool,
+        _ path: String
     ) -> Setting.Value? {
         guard case .sequence(let nodes) = node.content else {
             wrongKind(node, kind.expectation, path)
             return nil
         }
-        guard !nodes.isEmpty else {
+        guard !nodes.isEmpty || mayBeEmpty else {
             issues.add(node.origin, path, "is empty; fill it in, or remove the key")
             return nil
         }

@@ -60,7 +60,7 @@ extension TextRule {
     }
 }
 
-private func hasControlCharacter(_ text: String) -> Bool {
+func hasControlCharacter(_ text: String) -> Bool {
     text.unicodeScalars.contains { $0.value < 0x20 || (0x7F...0x9F).contains($0.value) }
 }
 
@@ -81,13 +81,19 @@ private func isNATSAddress(_ text: String) -> Bool {
     for scheme in ["nats://", "tls://"] where text.hasPrefix(scheme) {
         rest = rest.dropFirst(scheme.utf8.count)
     }
+    if rest.last == UInt8(ascii: "/") { rest.removeLast() }
+    return isAuthority(rest)
+}
+
+/// `[user:password@]host[:port]`
+func isAuthority(_ text: Substring.UTF8View) -> Bool {
+    var rest = text
     if let at = rest.lastIndex(of: UInt8(ascii: "@")) {
         let user = rest[..<at]
         let isBad = user.contains { $0 <= 0x20 || $0 == 0x2F || $0 == 0x40 || $0 >= 0x7F }
         guard !isBad else { return false }
         rest = rest[rest.index(after: at)...]
     }
-    if rest.last == UInt8(ascii: "/") { rest.removeLast() }
     var host = rest
     if rest.first == UInt8(ascii: "[") {
         guard let end = rest.firstIndex(of: UInt8(ascii: "]")) else { return false }
@@ -113,7 +119,7 @@ private func isHostCharacter(_ byte: UInt8) -> Bool {
         || [0x2D, 0x2E, 0x5F].contains(byte)
 }
 
-private func isHexDigit(_ byte: UInt8) -> Bool {
+func isHexDigit(_ byte: UInt8) -> Bool {
     (0x61...0x66).contains(byte) || (0x41...0x46).contains(byte) || (0x30...0x39).contains(byte)
 }
 

@@ -46,8 +46,9 @@ struct SubscriptionTests {
         }
     }
 
-    /// A handler that does not keep up at all loses what is beyond cnats' limits, and it is told.
-    @Test(arguments: Setup.all)
+    /// A handler that does not keep up at all loses what is beyond cnats' limits, and it is told. With
+    /// batched writes nothing is read meanwhile, so nothing is lost.
+    @Test(arguments: Setup.all.filter { $0.writes != .batched })
     func slowConsumersAreReported(setup: Setup) async throws {
         try await withServer(setup) { server, connection in
             var events = connection.events().makeAsyncIterator()

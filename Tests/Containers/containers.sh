@@ -15,7 +15,9 @@ export NODE_NAME=nova MONITOR_INTERVAL=0.2 HEARTBEAT_INTERVAL=1
 NATS_PORT=$(free_port) NATS_MONITOR_PORT=$(free_port)
 export NATS_PORT NATS_MONITOR_PORT
 unset NATS_URL SKOS_CONFIG SKOS_AGENT_USER SKOS_BIND SKOS_MONITOR_BIND
-services=(nats coordinator thermal-sentinel)
+services=(nats coordinator thermal-sentinel storage-watcher mesh-healer loop-breaker)
+# Those that need no privilege of the kernel.
+plain=(nats coordinator thermal-sentinel loop-breaker)
 cd "$here" || exit 1
 
 compose() { docker compose --progress quiet "$@"; }

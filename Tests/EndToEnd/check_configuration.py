@@ -66,6 +66,7 @@ async def test_edit_below_warning_is_refused_with_its_line(site):
     site.machine.celsius = 72
     site.machine.celsius = 88
     await eventually(lambda: site.machine.is_throttled, "the knob is at half")
+    await eventually(lambda: alerts.bodies(), "the alert is heard here, too")
     assert alerts.bodies()[0]["threshold"] == 85, alerts.bodies()
     records = await site.verify()
     refused = of_kind(records, "config", change="refused")

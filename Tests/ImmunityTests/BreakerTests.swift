@@ -51,6 +51,79 @@ struct BreakerTests {
         #expect(s.reasons("escalate throttle_50").last?.hasPrefix("breaker: open until ") == true)
     }
 
+    struct LastAttempt: Sendable, CustomTestStringConvertible {
+        var attempts: Int
+        var threshold: Int
+        var ladder: [String]
+        /// What follows from the last failure's record.
+        var told: [String]
+
+        var testDescription: String { "\(attempts) attempts, \(threshold) failures, \(ladder)" }
+    }
+
+    static let lastAttempts: [LastAttempt] = [
+        // The defaults: the last attempt is what opens the breaker.
+        LastAttempt(
+            attempts: 3, threshold: 3, ladder: ["throttle_50", "throttle_10"],
+            told: [
+                "breaker opened", "skip throttle_50", "dispatch throttle_10",
+                "send execute throttle_10",
+            ]),
+        LastAttempt(
+            attempts: 3, threshold: 3, ladder: ["throttle_50", "alert_human"],
+            told: ["breaker opened", "skip throttle_50", "escalate", "incident escalated"]),
+        LastAttempt(
+            attempts: 3, threshold: 3, ladder: ["throttle_50"],
+            told: ["breaker opened", "skip throttle_50", "escalate", "incident escalated"]),
+        LastAttempt(
+            attempts: 3, threshold: 4, ladder: ["throttle_50", "throttle_10"],
+            told: ["skip throttle_50", "dispatch throttle_10", "send execute throttle_10"]),
+        // The breaker opens although attempts are left: a human decides.
+        LastAttempt(
+            attempts: 4, threshold: 3, ladder: ["throttle_50", "throttle_10"],
+            told: ["breaker opened", "escalate throttle_50", "incident escalated"]),
+    ]
+
+    @Test(
+        "a rung that has had its attempts is passed, also when they have opened its breaker",
+        arguments: lastAttempts)
+    func lastAttempt(given: LastAttempt) {
+        var s = Scenario(
+            PolicySet(
+                policies: [
+                    Policy(
+                        type: "thermal", severity: .critical,
+                        ladder: given.ladder.map { Rung(action: $0) }, cooldown: .zero,
+                        maxAttempts: given.attempts)
+                ], breaker: BreakerPolicy(failureThreshold: given.threshold)))
+        _ = s.alert(.critical)
+        for _ in 0..<2 { _ = s.answer(.done, .transientFailure) }
+        // A kill between the outcome and what follows from it changes nothing.
+        s.restart()
+        #expect(
+            s.answer(.done, .transientFailure).records == ["result transient_failure"] + given.told)
+        let skips = s.reasons("skip throttle_50")
+        #expect(skips.allSatisfy { $0.hasPrefix("skipped(3 of 3 attempts made") })
+        #expect(skips.allSatisfy { $0.contains("breaker open until") == (given.threshold == 3) })
+    }
+
+    @Test("an open breaker that others have opened is no reason for the next rung")
+    func openedBefore() {
+        var s = Scenario()
+        for _ in 0..<3 {
+            _ = s.alert(.critical)
+            _ = s.answer(.done, .transientFailure)
+            _ = s.alert(.ok, age: -1)
+            _ = s.live(61)
+        }
+        #expect(s.core.state.incidents.isEmpty)
+        #expect(s.breaker("throttle_50") == .open)
+        #expect(
+            s.alert(.critical).records == [
+                "alert opened", "escalate throttle_50", "incident escalated",
+            ])
+    }
+
     @Test("what is older than the window does not count")
     func window() {
         let policy = BreakerPolicy(

@@ -14,14 +14,20 @@ struct EndToEndTests {
     @Test("up: everything of one node starts, answers, and stops", arguments: NATSServer.binaries)
     func up(server: String) async throws {
         let node = try await Node.start(server)
+        let expected = ["loop-breaker", "mesh-healer", "storage-watcher", "thermal-sentinel"]
+        #expect(
+            await eventually {
+                try await node.ask("nodes").list("nodes").first?.list("agents").count
+                    == expected.count
+            })
         let nodes = try await node.ask("nodes").list("nodes")
         #expect(nodes.map { $0.text("node") } == ["nova"])
-        let agent = try #require(nodes.first?.list("agents").first)
-        #expect(agent.text("agent_id") == "thermal-sentinel-nova")
-        #expect(agent.text("status") == "online")
+        let agents = try #require(nodes.first?.list("agents"))
+        #expect(agents.map { $0.text("agent_id") }.sorted() == expected.map { $0 + "-nova" })
+        #expect(agents.allSatisfy { $0.text("status") == "online" })
         let status = try await node.skos("status")
         #expect(status.code == 0)
-        for line in ["coordinator  coordinator-nova", "agents       1 online", "incidents    none"]
+        for line in ["coordinator  coordinator-nova", "agents       4 online", "incidents    none"]
         {
             #expect(status.out.contains(line), "\(status.out)")
         }

@@ -167,6 +167,50 @@ private let story = """
     }
 
     @Test(
+        "what is left out is said",
+        arguments: [
+            ("{}", ""),
+            (
+                #"{"repeats":1}"#,
+                "(left out: 1 repeat of alerts; `skos audit export` has everything)"
+            ),
+            (
+                #"{"records":7,"after":2,"repeats":1600,"shortened":3}"#,
+                "(left out: 7 records, 1600 repeats of alerts; 3 long records shortened; "
+                    + "`skos audit export` has everything)"
+            ),
+            (
+                #"{"shortened":1}"#,
+                "(1 long record shortened; `skos audit export` has everything)"
+            ),
+        ])
+    func leftOut(members: String, notice: String) throws {
+        var answer = try json(story)
+        answer["left_out"] = .object(try json(members))
+        let lines = StoryTeller(answer).text(Style()).split(separator: "\n")
+        let found = lines.filter { $0.hasPrefix("(") }
+        #expect(found == (notice.isEmpty ? [] : [notice[...]]))
+    }
+
+    @Test("a gap is shown where it is, and nothing before it is claimed to be in force")
+    func gap() throws {
+        var answer = try json(story)
+        answer["left_out"] = ["records": 2, "after": 4]
+        answer["records"] = .array(
+            (answer["records"]?.array ?? []) + [
+                [
+                    "sequence": 7, "kind": "incident", "time": "2026-11-21T09:50:00Z",
+                    "incident": "nova:thermal:cpu:7", "change": "resolved", "reason": "it is cool",
+                ]
+            ])
+        let text = StoryTeller(answer).text(Style())
+        let lines = text.split(separator: "\n")
+        #expect(lines.dropLast().last == "… 2 records left out …")
+        #expect(lines.last?.hasSuffix("resolved: it is cool") == true)
+        #expect(!text.contains("in force on the node"))
+    }
+
+    @Test(
         "how an incident stands",
         arguments: [
             (#"[{"kind":"alert","effect":"opened"}]"#, "open"),

@@ -128,13 +128,13 @@ extension BadFileTests {
             c: [*b, *b]
 
             """,
-            #"1:1: unknown key "a"; known here: version, node, heartbeat_interval, heartbeat_timeout, monitor_interval, repeat_interval, state_dir, host_root, dry_run, nats, log, thermal, policies, breaker, alerts, nodes, local"#,
+            #"1:1: unknown key "a"; known here: version, node, heartbeat_interval, heartbeat_timeout, monitor_interval, repeat_interval, state_dir, host_root, dry_run, nats, log, thermal, storage, mesh, loop, policies, breaker, alerts, nodes, local"#,
             "1:4: anchors (&a) are not supported; write the value out where it is needed",
-            #"2:1: unknown key "b"; known here: version, node, heartbeat_interval, heartbeat_timeout, monitor_interval, repeat_interval, state_dir, host_root, dry_run, nats, log, thermal, policies, breaker, alerts, nodes, local"#,
+            #"2:1: unknown key "b"; known here: version, node, heartbeat_interval, heartbeat_timeout, monitor_interval, repeat_interval, state_dir, host_root, dry_run, nats, log, thermal, storage, mesh, loop, policies, breaker, alerts, nodes, local"#,
             "2:4: anchors (&b) are not supported; write the value out where it is needed",
             "2:8: aliases (*a) are not supported; write the value out",
             "2:12: aliases (*a) are not supported; write the value out",
-            #"3:1: unknown key "c"; known here: version, node, heartbeat_interval, heartbeat_timeout, monitor_interval, repeat_interval, state_dir, host_root, dry_run, nats, log, thermal, policies, breaker, alerts, nodes, local"#,
+            #"3:1: unknown key "c"; known here: version, node, heartbeat_interval, heartbeat_timeout, monitor_interval, repeat_interval, state_dir, host_root, dry_run, nats, log, thermal, storage, mesh, loop, policies, breaker, alerts, nodes, local"#,
             "3:5: aliases (*b) are not supported; write the value out",
             "3:9: aliases (*b) are not supported; write the value out"),
         BadFile(
@@ -161,7 +161,7 @@ extension BadFileTests {
         BadFile(
             "a merge key",
             "<<: {a: b}\n",
-            #"1:1: unknown key "<<"; known here: version, node, heartbeat_interval, heartbeat_timeout, monitor_interval, repeat_interval, state_dir, host_root, dry_run, nats, log, thermal, policies, breaker, alerts, nodes, local"#
+            #"1:1: unknown key "<<"; known here: version, node, heartbeat_interval, heartbeat_timeout, monitor_interval, repeat_interval, state_dir, host_root, dry_run, nats, log, thermal, storage, mesh, loop, policies, breaker, alerts, nodes, local"#
         ),
         BadFile(
             "an alias to nothing",
@@ -226,7 +226,7 @@ extension BadFileTests {
             """,
             #"1:1: unknown key "thermals"; did you mean "thermal"?"#,
             #"2:1: unknown key "termal"; did you mean "thermal"?"#,
-            #"3:1: unknown key "foo"; known here: version, node, heartbeat_interval, heartbeat_timeout, monitor_interval, repeat_interval, state_dir, host_root, dry_run, nats, log, thermal, policies, breaker, alerts, nodes, local"#,
+            #"3:1: unknown key "foo"; known here: version, node, heartbeat_interval, heartbeat_timeout, monitor_interval, repeat_interval, state_dir, host_root, dry_run, nats, log, thermal, storage, mesh, loop, policies, breaker, alerts, nodes, local"#,
             #"4:1: unknown key "state-dir"; did you mean "state_dir"?"#,
             #"5:1: unknown key "Nats"; did you mean "nats"?"#),
         BadFile(
@@ -255,7 +255,7 @@ extension BadFileTests {
 
             """,
             "1:1: dry_run: a list is not true or false",
-            "2:1: heartbeat_interval: a mapping is not a duration such as 500ms, 30s, 2m or 1h30m"),
+            "2:1: heartbeat_interval: a mapping is not a duration such as 500ms, 30s, 1h30m or 7d"),
         BadFile(
             "no nodes in braces",
             "nodes: {}\n",

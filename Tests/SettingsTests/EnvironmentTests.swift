@@ -66,7 +66,7 @@ import Testing
         (
             ["WARNING_TEMP": "nan", "HEARTBEAT_TIMEOUT": "5 m"],
             [
-                #"HEARTBEAT_TIMEOUT: heartbeat_timeout: "5 m" is not a duration; write one such as 500ms, 30s, 2m or 1h30m, or a plain number of seconds"#,
+                #"HEARTBEAT_TIMEOUT: heartbeat_timeout: "5 m" is not a duration; write one such as 500ms, 30s, 1h30m or 7d, or a plain number of seconds"#,
                 #"WARNING_TEMP: thermal.thresholds.warning: "nan" is not a plain number (°C)"#,
             ]
         ),

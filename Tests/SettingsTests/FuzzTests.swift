@@ -23,7 +23,9 @@ import Testing
         "\t", "\n", "\r", "\u{0}", "\u{FEFF}", "&a ", "*a", "!!str ", "<<: ", "---\n", "...\n",
         "? ",
         ": ", "- ", "[", "]", "{", "}", "|\n", ">\n", "\"", "'", "#", "%YAML 1.1\n", ".nan", "-0",
-        "1e999", "5s", "\u{85}", "\u{2028}", "é", "𝄞", "~", "null", "true", "thermal:\n",
+        "1e999", "5s", "\u{85}", "\u{2028}", "é", "𝄞", "~", "null", "true", "thermal:\n", "500M",
+        "1d",
+        "local:\n", "  shutdown_non_essential: [{unit: a.service}]\n", "loop: {watch: [\">\"]}\n",
         "nodes:\n",
         "  - match: {type: x, severity: warning}\n", "nats: {url: nats://a:b@c:1}\n", ",",
     ].map { Array($0.utf8) }
@@ -50,7 +52,10 @@ import Testing
     private static func seedFiles() throws -> [[UInt8]] {
         [Array(GoodFileTests.everything.utf8)]
             + (BadFileTests.syntax + BadFileTests.shapes + BadValueTests.thermal
-            + BadValueTests.policies).map { Array($0.text.utf8) }
+            + BadValueTests.policies + BadAgentTests.storage + BadAgentTests.mesh
+            + BadAgentTests.loop + BadAgentTests.files + BadAgentTests.rights).map {
+                Array($0.text.utf8)
+            }
     }
 
     @Test(arguments: [1, 2, 3, 4] as [UInt64])

@@ -65,10 +65,13 @@ import Testing
         let config = try load(uncommented.joined(separator: "\n")).config
         #expect(config.nodeName == "nova")
         #expect(config.nodes?.keys.sorted() == ["lyra", "nova"])
-        #expect(config.policySet.policies.count == 5)
+        #expect(config.policySet.policies.count == 50)
         #expect(config.local.deniedActions == ["failover"])
         // What stands there as the default is the default.
         #expect(config.thermal == Config.Thermal())
+        #expect(config.storage == Config.Storage())
+        #expect(config.loop.relay == Config.Relay(source: "synthesis.in.>", target: "synthesis.>"))
+        #expect(config.local.nonEssential.count == 3)
     }
 
     @Test func theCommittedFileMentionsEveryKey() throws {
@@ -94,23 +97,31 @@ import Testing
     @Test func theJSONSchemaKnowsEveryKey() throws {
         let root = try #require(configSchema().object)
         for path in keyPaths(Schema.root) {
-            #expect(property(root, path.split(separator: ".").map(String.init)) != nil, "\(path)")
+            let names = path.split(separator: ".").map(String.init)
+            #expect(property(root, names, in: root) != nil, "\(path)")
         }
     }
 
-    /// Follows a path through `properties`, `items` and alternatives.
-    private func property(_ schema: JSON.Object, _ path: [String]) -> JSON.Object? {
+    /// Follows a path through `properties`, `items`, alternatives and references to definitions.
+    private func property(
+        _ schema: JSON.Object, _ path: [String], in root: JSON.Object
+    ) -> JSON.Object? {
+        if let name = schema["$ref"]?.string?.split(separator: "/").last,
+            let definition = root["$defs"]?.object?[String(name)]?.object
+        {
+            return property(definition, path, in: root)
+        }
         guard let name = path.first else { return schema }
         let rest = Array(path.dropFirst())
         if let inner = schema["properties"]?.object?[name]?.object,
-            let found = property(inner, rest)
+            let found = property(inner, rest, in: root)
         {
             return found
         }
         let more =
             (schema["anyOf"]?.array ?? [])
             + [schema["items"], schema["additionalProperties"]].compactMap { $0 }
-        return more.lazy.compactMap { $0.object.flatMap { property($0, path) } }.first
+        return more.lazy.compactMap { $0.object.flatMap { property($0, path, in: root) } }.first
     }
 
     @Test func everyVariableAndKeyIsUnambiguous() {
@@ -136,7 +147,7 @@ func allKeys(_ section: Section, _ prefix: String = "") -> [(path: String, key: 
 private func innerKeys(_ kind: Kind, _ path: String) -> [(path: String, key: Key)] {
     switch kind {
     case .section(let section): allKeys(section, path + ".")
-    case .list(let element, _, _): innerKeys(element, path)
+    case .list(let element, _, _, _): innerKeys(element, path)
     case .dictionary(_, let kind, _): innerKeys(kind, path)
     case .either(let kinds): kinds.flatMap { innerKeys($0, path) }
     default: []

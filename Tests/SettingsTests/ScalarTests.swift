@@ -9,6 +9,7 @@ import Testing
         ("1m1s1ms", .milliseconds(61_001)),
         ("0", .zero), ("30", .seconds(30)), ("0.5", .milliseconds(500)),
         ("1.000000001", .nanoseconds(1_000_000_001)), ("90s", .seconds(90)),
+        ("30d", .seconds(30 * 86_400)), ("1d1h", .seconds(90_000)), ("25h", .seconds(90_000)),
     ])
     func durationsAreRead(_ text: String, _ duration: Duration) {
         #expect(parseDuration(text) == duration)
@@ -16,7 +17,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "", " ", "s", "5 s", "5S", "-5s", "-5", "5s2m", "5s5s", "1.5h", "1d", "ms", "5sm", "1e3",
+        "", " ", "s", "5 s", "5S", "-5s", "-5", "5s2m", "5s5s", "1.5h", "1w", "1h1d", "ms", "5sm",
+        "1e3",
         "0x5", "٥s", "9223372036854775807h", "99999999999999999999s", "1.0000000001", ".5", "5.",
         "+5s", "5s ", "NaN", "inf", "99999999999999999999", "2562047h9999999999m",
     ])
@@ -25,11 +27,30 @@ import Testing
     }
 
     @Test(arguments: [
-        (Duration.zero, "0s"), (.milliseconds(1500), "1s500ms"), (.seconds(86_400), "24h"),
+        (Duration.zero, "0s"), (.milliseconds(1500), "1s500ms"), (.seconds(86_400), "1d"),
+        (.seconds(129_600), "1d12h"), (.seconds(30 * 86_400), "30d"),
         (.nanoseconds(1), "0.000000001"), (.microseconds(1_000_500), "1.000500000"),
     ])
     func durationsAreWritten(_ duration: Duration, _ text: String) {
         #expect(durationText(duration) == text)
+    }
+
+    @Test(
+        arguments: [
+            ("0", 0), ("500M", 500 << 20), ("1G", 1 << 30), ("16T", 16 << 40), ("3K", 3072),
+            ("1025", 1025), ("1536K", 1536 << 10), ("9223372036854775807", .max),
+        ] as [(String, Int64)])
+    func sizesAreRead(_ text: String, _ bytes: Int64) {
+        #expect(parseSize(text) == bytes)
+        #expect(parseSize(sizeText(bytes)) == bytes)
+    }
+
+    @Test(arguments: [
+        "", "M", "500m", "500MB", "500 M", "-1", "1.5G", "1e3", "0x1", "٥M", "8388608T",
+        "9223372036854775808", "M500", "1MM", "+1",
+    ])
+    func notSizes(_ text: String) {
+        #expect(parseSize(text) == nil)
     }
 
     @Test(arguments: [

@@ -27,7 +27,7 @@ private func rows(_ kind: Kind, _ path: String) -> [(path: String, key: Key)] {
             let inner = rows(key.kind, "\(path).\(key.name)")
             return inner.isEmpty ? [("\(path).\(key.name)", key)] : inner
         }
-    case .list(.section(let section), _, _): rows(.section(section), path + "[]")
+    case .list(.section(let section), _, _, _): rows(.section(section), path + "[]")
     case .dictionary(_, .section(let section), _): rows(.section(section), path + ".NAME")
     default: []
     }
@@ -70,15 +70,16 @@ private func value(_ kind: Kind) -> String {
         "\(numberText(range.lowerBound)) to \(numberText(range.upperBound)) \(unit)"
     case .duration(let range):
         "\(durationText(range.lowerBound)) to \(durationText(range.upperBound))"
+    case .size(let range): "\(sizeText(range.lowerBound)) to \(sizeText(range.upperBound))"
     case .text(let rule): rule.what == "a path" ? "a path" : "\(rule.what): \(rule.rule)"
     case .choice(let choice): choice.values.joined(separator: ", ")
-    case .list(let element, _, _): "list, each " + element.expectation
+    case .list(let element, _, _, _): "list, each " + element.expectation
     case .section: "mapping"
     case .dictionary(let rule, _, _): "mapping of \(rule.what) to a value"
     case .either(let kinds):
         kinds.map { kind in
             switch kind {
-            case .list(let element, _, _): "list, each \(element.expectation)"
+            case .list(let element, _, _, _): "list, each \(element.expectation)"
             case .section: "mapping"
             default: kind.expectation
             }

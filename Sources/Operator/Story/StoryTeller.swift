@@ -6,13 +6,13 @@ struct StoryTeller: Sendable {
     /// What was asked for: an incident, an alert, an action or a node.
     let id: String
     let records: [JSON.Object]
-    /// Whether older records were left out.
-    let isTruncated: Bool
+    /// What the answer had no room for.
+    let leftOut: JSON.Object
 
     init(_ answer: JSON.Object) {
         id = answer.text("id")
         records = answer.list("records")
-        isTruncated = answer.flag("truncated")
+        leftOut = answer.object("left_out")
     }
 
     /// The whole story.
@@ -21,10 +21,15 @@ struct StoryTeller: Sendable {
         let incidents = incidents
         for incident in incidents { text += summary(incident, style) + "\n" }
         if !incidents.isEmpty { text += "\n" }
-        if isTruncated { text += "(older records are left out; `skos audit tail` shows them)\n" }
+        text += notice(style)
+        var gap = leftOut["after"]?.integer
         var day = ""
         var current: String?
         for record in records {
+            if let last = gap, record["sequence"]?.integer ?? 0 > last {
+                text += style.paint("… \(count("records", "record")) left out …", .yellow) + "\n"
+                gap = nil
+            }
             // The date once, so that the times stand in a column.
             let date = record.timeText("time").prefix(10)
             if date != day, !date.isEmpty {
@@ -41,6 +46,25 @@ struct StoryTeller: Sendable {
             text += Self.lines(of: record, style).map { $0 + "\n" }.joined()
         }
         return text
+    }
+
+    /// What the story does not tell.
+    private func notice(_ style: Style) -> String {
+        var parts: [String] = []
+        if leftOut["records"] != nil { parts.append(count("records", "record")) }
+        if leftOut["repeats"] != nil { parts.append(count("repeats", "repeat") + " of alerts") }
+        var text = parts.isEmpty ? "" : "left out: " + parts.joined(separator: ", ")
+        if leftOut["shortened"] != nil {
+            text += text.isEmpty ? "" : "; "
+            text += count("shortened", "long record") + " shortened"
+        }
+        guard !text.isEmpty else { return "" }
+        return style.paint("(\(text); `skos audit export` has everything)", .yellow) + "\n"
+    }
+
+    private func count(_ member: String, _ noun: String) -> String {
+        let number = leftOut[member]?.integer ?? 0
+        return "\(number) \(noun)\(number == 1 ? "" : "s")"
     }
 
     /// The lines about one record: what happened, and behind it, indented, what belongs to it.
@@ -75,7 +99,9 @@ struct StoryTeller: Sendable {
         let (word, sentence) = Self.standing(own)
         var text = style.paint("\(Text.safe(incident))", .bold) + "  "
         text += style.paint(word, Mood.colour(word)) + ": " + Text.safe(sentence)
-        let inForce = Self.inForce(own)
+        // What was done before a gap may have been taken back in it.
+        let gap = leftOut["after"]?.integer ?? 0
+        let inForce = Self.inForce(own.filter { $0["sequence"]?.integer ?? .max > gap })
         if !inForce.isEmpty {
             let list = inForce.map { "`skos undo \($0)`" }.joined(separator: ", ")
             text += "\n  in force on the node; to take it back: \(Text.safe(list))"

@@ -14,11 +14,16 @@ extension Program {
             run: explain)
     }
 
+    /// How long a story is waited for.
+    private static let patience: Duration = .seconds(60)
+
     @Sendable
     private static func explain(_ context: Context) async throws -> ExitCode {
         let id = context.invocation.arguments[0]
-        let link = try await context.connect()
+        var link = try await context.connect()
         defer { link.close() }
+        // The whole audit is read for it, and a long one takes a while.
+        if context.invocation.value("timeout") == nil { link.timeout = patience }
         let answer = try await link.ask("explain", ["id": .string(id)])
         let isEmpty = answer.list("records").isEmpty
         if context.isJSON {

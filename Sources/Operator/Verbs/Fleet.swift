@@ -17,7 +17,10 @@ extension Program {
             Verb(
                 "nodes", "list nodes and their agents",
                 flags: [
-                    Flag("here", "only this node; fails unless its agents are online")
+                    Flag("here", "only this node; fails unless its agents are online"),
+                    Flag(
+                        "agent", value: "TYPE",
+                        "only agents of this type, such as thermal_sentinel"),
                 ], run: nodes),
             Verb(
                 "incidents", "list what is wrong, and what is being done about it",
@@ -61,6 +64,7 @@ extension Program {
         defer { link.close() }
         var answer = try await link.ask("nodes")
         var code = ExitCode.done
+        if let type = context.invocation.value("agent") { answer = only(type, of: answer) }
         if context.invocation.has("here") {
             let node = try context.config().nodeName
             answer = [
@@ -79,6 +83,18 @@ extension Program {
         let now = try await link.ask("status").time("time") ?? SteadyClock.wallTime()
         context.out.write(Fleet.nodes(answer, at: now, context.out.style))
         return code
+    }
+
+    /// The nodes that have agents of a type, with these alone.
+    private static func only(_ agentType: String, of answer: JSON.Object) -> JSON.Object {
+        let nodes = answer.list("nodes").compactMap { node -> JSON? in
+            let agents = node.list("agents").filter { $0.text("agent_type") == agentType }
+            guard !agents.isEmpty else { return nil }
+            var node = node
+            node["agents"] = .array(agents.map(JSON.object))
+            return .object(node)
+        }
+        return ["nodes": .array(nodes)]
     }
 }
 
@@ -172,7 +188,7 @@ enum Fleet {
             }
         }
         guard !table.isEmpty else {
-            return "no agent has been heard; start one with `skos agent thermal` or `skos up`\n"
+            return "no agent has been heard; start some with `skos agent thermal storage mesh loop`, or `skos up`\n"
         }
         return table.text(style)
     }

@@ -1,0 +1,70 @@
+internal import CNATS
+internal import Synchronization
+
+/// A subscription without a thread of its own: the reading thread of its connection asks for what it
+/// has just read. Used on that thread only.
+final class Polled {
+    private let box: DeliveryBox
+    private let idleAfter: UInt64?
+    private var idleAt: UInt64?
+
+    /// What another thread asks for.
+    struct Order: Sendable {
+        var box: DeliveryBox
+        var idleAfter: Duration?
+    }
+
+    init(_ order: Order) {
+        box = order.box
+        idleAfter = order.idleAfter.map { UInt64(max(0, $0.nanoseconds)) }
+        idleAt = order.idleAfter.map { Clock.deadline(after: $0) }
+    }
+
+    /// So many messages may be handled before what their handler published is sent.
+    private static let collectLimit = 64
+
+    /// Calls the handler for all that waits. Says whether the subscription goes on.
+    func drain(_ loop: WriteLoop) -> Bool {
+        guard let pointer = box.subscription.withLock({ $0 }),
+            let subscription = OpaquePointer(bitPattern: pointer),
+            natsSubscription_IsValid(subscription)
+        else { return false }
+        var waiting: UInt64 = 0
+        natsSubscription_QueuedMsgs(subscription, &waiting)
+        guard waiting > 0 else { return true }
+        // Alive while its loop runs, but for the moment in which it ends.
+        guard let connection = box.connection else { return false }
+        for count in 1...waiting {
+            var message: OpaquePointer?
+            let status = natsSubscription_NextMsg(&message, subscription, 0)
+            // A slow consumer is told of once; its messages are still there.
+            if status == NATS_SLOW_CONSUMER { continue }
+            if status == NATS_NO_RESPONDERS {
+                loop.collect { box.unanswered?() }
+                continue
+            }
+            guard status == NATS_OK, let message else { break }
+            loop.collect { box.handler(BusMessage(adopting: message, connection)) }
+            if count % UInt64(Self.collectLimit) == 0 { loop.flush(connection.handle) }
+        }
+        loop.flush(connection.handle)
+        if let idleAfter { idleAt = Clock.now + idleAfter }
+        return true
+    }
+
+    /// Calls `idle` when it is time and nothing is left to read; says when it will be next.
+    func idle(isQuiet: Bool) -> UInt64? {
+        guard let idleAfter, let at = idleAt else { return nil }
+        let now = Clock.now
+        guard at <= now, isQuiet else { return at }
+        box.idle?()
+        idleAt = now + idleAfter
+        return idleAt
+    }
+
+    /// Ends it, when it has not ended by itself.
+    func finish() {
+        box.stop()
+        box.finish()
+    }
+}
