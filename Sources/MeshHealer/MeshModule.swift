@@ -1,19 +1,260 @@
 package import Antibody
 package import Platform
 package import Protocol
+import Runtime
 package import Settings
+import Synchronization
 
 /// The mesh healer: whether WireGuard's tunnels carry, and how to mend them.
+///
+/// Three things go on: samples read the interfaces and judge their peers; echoes go through the tunnels
+/// in their own rhythm; and the kernel is listened to, so that a link that goes down is looked at at
+/// once.
 package final class MeshModule: AntibodyModule {
     package let name = "mesh"
     package let agentType = "mesh_healer"
 
+    /// How long an echo may take; a tunnel by satellite takes less.
+    static let echoLimit: Duration = .seconds(2)
+
+    private struct State {
+        var config: Config
+        var watch = MeshWatch()
+        var echoes = EchoBook()
+        /// Interfaces that were there once.
+        var seen: Set<String> = []
+        /// Configuration files, as they were read last.
+        var written: [String: (fingerprint: String, peers: [ConfiguredPeer]?)] = [:]
+    }
+
+    private let network: any MeshNetwork
+    private let toolkit: MeshToolkit
+    private let state: Mutex<State>
+    /// Rung when there is somebody new to ask, or settings change.
+    private let wakeup = Wakeup()
+
     /// The module of this node.
-    package init(hostRoot: HostRoot, config: Config) {}
+    package convenience init(hostRoot: HostRoot, config: Config) {
+        let network = NodeNetwork(root: hostRoot)
+        self.init(
+            network: network, toolkit: MeshToolkit(root: hostRoot, network: network), config: config
+        )
+    }
 
-    package func verbs() -> [any Verb] { [] }
+    /// The same with parts that tests replace.
+    init(network: any MeshNetwork, toolkit: MeshToolkit, config: Config) {
+        self.network = network
+        self.toolkit = toolkit
+        toolkit.apply(config)
+        state = Mutex(State(config: config))
+    }
 
-    package func sample(at now: Timestamp) async -> Sample { Sample() }
+    package func apply(_ config: Config) {
+        toolkit.apply(config)
+        state.withLock { $0.config = config }
+        wakeup.ring()
+    }
 
-    package func apply(_ config: Config) {}
+    package func verbs() -> [any Verb] {
+        [
+            PingPeer(toolkit: toolkit), RestartWireGuard(toolkit: toolkit),
+            RegenerateConfig(toolkit: toolkit), FailoverRoute(toolkit: toolkit),
+        ]
+    }
+
+    // MARK: Sampling
+
+    package func sample(at now: Timestamp) async -> Sample {
+        var sample = Sample()
+        let looks: [InterfaceLook]
+        do throws(NetlinkFailure) {
+            looks = try look()
+        } catch {
+            sample.metadata = ["mesh_failure": .string("\(error)")]
+            return sample
+        }
+        let verdicts = state.withLock { state in
+            sample.symptoms = state.watch.observe(looks, at: now)
+            return state.watch.verdicts
+        }
+        sample.metadata = MeshReport.metadata(looks, verdicts, at: now)
+        return sample
+    }
+
+    /// Looks once, with an echo to each peer, for people who ask now. Blocks for a few seconds.
+    package func inspect(at now: Timestamp) async -> Sample {
+        _ = await sample(at: now)
+        _ = askOnce(at: now)
+        return await sample(at: now)
+    }
+
+    private func look() throws(NetlinkFailure) -> [InterfaceLook] {
+        let links = try network.links()
+        let config = state.withLock { $0.config }
+        let found = links.filter {
+            matches($0.name, config.mesh.interfaces) && network.isWireGuard($0)
+        }
+        var looks: [InterfaceLook] = []
+        var room = MeshWatch.peerLimit
+        for link in found {
+            var look = InterfaceLook(name: link.name, link: link)
+            do throws(WireGuardFailure) {
+                let device = try network.device(link)
+                look.device = device
+                look.configured = configured(link.name)
+                look.peers = facts(device, look.configured, link, config, links, room)
+                room -= look.peers.count
+            } catch { look.failure = error.reason }
+            looks.append(look)
+        }
+        looks += missing(found, config)
+        let keys = Set(looks.flatMap { $0.peers.map(\.key) })
+        // A failed read says nothing about which peers there are.
+        if !looks.contains(where: { $0.link != nil && $0.device == nil }) {
+            state.withLock { $0.echoes.keep(keys) }
+        }
+        return looks
+    }
+
+    /// The interfaces that were there, or that are named, and are not there now.
+    private func missing(_ found: [NetworkLink], _ config: Config) -> [InterfaceLook] {
+        let present = Set(found.map(\.name))
+        let (seen, isNew) = state.withLock { state in
+            let isNew = !state.seen.isSuperset(of: present)
+            state.seen.formUnion(present)
+            return (state.seen, isNew)
+        }
+        if isNew { wakeup.ring() }
+        let named = Set(config.mesh.interfaces.filter(isName))
+        return seen.union(named).subtracting(present).sorted().map { name in
+            var look = InterfaceLook(name: name)
+            look.mishap =
+                network.mishap(name)
+                ?? (named.contains(name) ? "mesh.interfaces names it, and it is not there" : nil)
+            return look
+        }
+    }
+
+    /// What the file says, parsed again only when it has changed.
+    private func configured(_ name: String) -> [ConfiguredPeer]? {
+        guard let text = network.configuration(name) else {
+            state.withLock { $0.written[name] = nil }
+            return nil
+        }
+        let fingerprint = LoadedConfig.fingerprint(of: text)
+        if let known = state.withLock({ $0.written[name] }), known.fingerprint == fingerprint {
+            return known.peers
+        }
+        let peers = try? WireGuardConf(text).peers
+        state.withLock { $0.written[name] = (fingerprint, peers) }
+        return peers
+    }
+
+    private func facts(
+        _ device: WireGuardDevice, _ configured: [ConfiguredPeer]?, _ link: NetworkLink,
+        _ config: Config, _ links: [NetworkLink], _ room: Int
+    ) -> [(key: EchoBook.Key, facts: PeerFacts)] {
+        let written = Dictionary(
+            (configured ?? []).map { ($0.publicKey, $0) }, uniquingKeysWith: { first, _ in first })
+        // Asking for the ways of hundreds of peers each time would be too much.
+        let asksWays = device.peers.count <= EchoProbe.targetLimit
+        return device.peers.prefix(room).map { peer in
+            let key = EchoBook.Key(interface: device.name, peer: peer.publicKey)
+            var facts = PeerFacts()
+            facts.handshake = peer.handshake
+            facts.received = peer.received
+            facts.sent = peer.sent
+            facts.endpoint = peer.endpoint
+            if let entry = written[peer.publicKey] {
+                facts.configuredEndpoint = entry.endpoint
+                let isWanted = config.local.mesh.routes.contains { $0.peer == peer.publicKey }
+                facts.isRoaming = entry.endpoint == nil && !isWanted
+            }
+            let target = EchoChoice.address(peer)
+            let way = target.flatMap { asksWays ? network.way(to: $0, mark: 0) : nil }
+            if let target, way != .local {
+                let target = EchoTarget(device: device.name, address: target)
+                facts.echo = state.withLock { $0.echoes.record(key, target: target) }
+            } else {
+                facts.echo.obstacle =
+                    target == nil
+                    ? "its allowed IPs name no host" : "the address to ask is this node's own"
+            }
+            if case .nowhere(let code) = way { facts.routeFault = errnoText(code) }
+            if asksWays, let endpoint = peer.endpointAddress {
+                facts.underlay = underlay(endpoint, mark: device.mark, links)
+            }
+            return (key, facts)
+        }
+    }
+
+    private func underlay(
+        _ endpoint: IPAddress, mark: UInt32, _ links: [NetworkLink]
+    ) -> Underlay {
+        switch network.way(to: endpoint, mark: mark) {
+        case nil: return .unknown
+        case .local: return .there("lo")
+        case .nowhere(let code): return .gone(errnoText(code))
+        case .device(let index, _):
+            guard let link = links.first(where: { $0.index == index }) else { return .unknown }
+            return link.isRunning ? .there(link.name) : .gone("\(link.name) has no carrier")
+        }
+    }
+
+    // MARK: Listening
+
+    package func run(_ surroundings: Surroundings) async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.listen(surroundings) }
+            group.addTask { await self.echo(surroundings) }
+        }
+    }
+
+    /// Listens to what the kernel says about links.
+    private func listen(_ surroundings: Surroundings) async {
+        let thread = WorkerThread(name: "mesh-links")
+        defer { thread.stop() }
+        let listener: LinkListener
+        do throws(NetlinkFailure) { listener = try LinkListener() } catch {
+            surroundings.log.error(
+                "cannot listen to links; they are only looked at", ["reason": error])
+            return
+        }
+        let listening = Task(executorPreference: thread) { [network] in
+            var changes = LinkChanges((try? network.links()) ?? [])
+            while let messages = listener.wait() {
+                let changed = changes.take(messages)
+                if messages.isEmpty || !changed.isEmpty { surroundings.lookAgain() }
+            }
+        }
+        await withTaskCancellationHandler {
+            await listening.value
+        } onCancel: {
+            listener.stop()
+        }
+    }
+
+    /// Sends echoes through the tunnels, again and again.
+    private func echo(_ surroundings: Surroundings) async {
+        let thread = WorkerThread(name: "mesh-echo")
+        defer { thread.stop() }
+        while !Task.isCancelled {
+            let started = SteadyClock.sinceBoot()
+            let isChange = await Task(executorPreference: thread) {
+                self.askOnce(at: surroundings.clock.now())
+            }.value
+            if isChange { surroundings.lookAgain() }
+            let interval = state.withLock { $0.config.mesh.probeInterval }
+            let rest = started + interval - SteadyClock.sinceBoot()
+            _ = await wakeup.wait(atMost: max(rest, .milliseconds(10)))
+        }
+    }
+
+    /// One round of echoes; says whether a peer was lost or has come back. Blocks.
+    func askOnce(at now: Timestamp) -> Bool {
+        let asked = state.withLock { $0.echoes.next() }
+        guard !asked.isEmpty else { return false }
+        let outcomes = network.echo(asked.map(\.target), limit: Self.echoLimit)
+        return state.withLock { $0.echoes.take(asked, outcomes, sentAt: now) }
+    }
 }

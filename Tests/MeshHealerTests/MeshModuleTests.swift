@@ -1,11 +1,198 @@
+import Antibody
 import Platform
+import Protocol
 import Settings
+import Synchronization
 import Testing
 
 @testable import MeshHealer
 
 @Suite("The module mesh")
 struct MeshModuleTests {
+    private func module(_ network: FakeNetwork, _ config: Config = Config()) -> MeshModule {
+        MeshModule(
+            network: network, toolkit: MeshToolkit(root: HostRoot(), network: network),
+            config: config)
+    }
+
+    private static let one = "wg0/\(key(1))"
+
     @Test("is called as the command line calls it")
-    func name() { #expect(MeshModule(hostRoot: HostRoot(), config: Config()).name == "mesh") }
+    func name() {
+        let module = MeshModule(hostRoot: HostRoot(), config: Config())
+        #expect(module.name == "mesh")
+        #expect(
+            Set(module.verbs().map(\.name)) == [
+                "ping_peer", "restart_wireguard", "regenerate_config", "failover_route",
+            ])
+    }
+
+    @Test("a node without tunnels has nothing to say")
+    func nothing() async {
+        let sample = await module(FakeNetwork()).sample(at: at(0))
+        #expect(sample.symptoms.isEmpty)
+        #expect(sample.metadata["interfaces"] == [])
+    }
+
+    @Test("a tunnel that is switched off is down; its peers are not known meanwhile")
+    func down() async {
+        let network = FakeNetwork(.init(peer(1, "10.88.0.2/32")))
+        let module = module(network)
+        #expect(await module.sample(at: at(0)).severity("tunnel_down", "wg0") == .ok)
+        network.node.withLock { $0.links[0].flags = 0 }
+        let sample = await module.sample(at: at(5))
+        #expect(sample.raised == ["tunnel_down wg0": .critical])
+        #expect(sample.severity("peer_unreachable", Self.one) == nil)
+        network.node.withLock { $0.links[0].flags = 0x41 }
+        #expect(await module.sample(at: at(10)).severity("tunnel_down", "wg0") == .ok)
+    }
+
+    @Test("a tunnel that goes by mishap is down; one that somebody removes is not")
+    func gone() async {
+        let network = FakeNetwork(.init(peer(1, "10.88.0.2/32")))
+        let module = module(network)
+        _ = await module.sample(at: at(0))
+        network.node.withLock {
+            $0.links = []
+            $0.mishaps["wg0"] = "it crashed"
+        }
+        #expect(await module.sample(at: at(5)).raised == ["tunnel_down wg0": .critical])
+        network.node.withLock { $0.mishaps = [:] }
+        #expect(await module.sample(at: at(10)).severity("tunnel_down", "wg0") == .ok)
+    }
+
+    @Test("an interface that the settings name must be there; a pattern asks for none")
+    func named() async {
+        var config = Config()
+        config.mesh.interfaces = ["wg7", "tun*"]
+        let sample = await module(FakeNetwork(), config).sample(at: at(0))
+        #expect(sample.raised == ["tunnel_down wg7": .critical])
+    }
+
+    @Test("interfaces of other names, and of other kinds, are left alone")
+    func others() async {
+        var node = FakeNetwork.Node(peer(1, "10.88.0.2/32"))
+        node.links += [
+            NetworkLink(index: 4, name: "wgx", flags: 0, kind: "dummy"),
+            NetworkLink(index: 5, name: "vpn0", flags: 0, kind: "wireguard"),
+        ]
+        let sample = await module(FakeNetwork(node)).sample(at: at(0))
+        #expect(sample.raised.isEmpty)
+        #expect(sample.metadata["interfaces"]?.array?.count == 1)
+    }
+
+    @Test("a peer that falls silent is raised and cleared, its neighbour is not touched")
+    func silent() async {
+        let network = FakeNetwork(.init(peer(1, "10.88.0.2/32"), peer(2, "10.88.0.3/32")))
+        let module = module(network)
+        var seconds: Int64 = 0
+        func look() async -> Sample {
+            seconds += 5
+            _ = module.askOnce(at: at(seconds))
+            return await module.sample(at: at(seconds))
+        }
+        _ = await module.sample(at: at(0))
+        var sample = await look()
+        #expect(sample.severity("peer_unreachable", Self.one) == .ok)
+        network.node.withLock { _ = $0.answering.remove(address("10.88.0.2")) }
+        for _ in 0..<5 {
+            network.node.withLock { $0.devices["wg0"]?.peers[0].sent += 148 }
+            sample = await look()
+        }
+        #expect(sample.raised == ["peer_unreachable \(Self.one)": .warning])
+        for _ in 0..<40 { sample = await look() }
+        #expect(sample.raised == ["peer_unreachable \(Self.one)": .critical])
+        let entry = sample.metadata["peers"]?.array?.first?.object
+        #expect(entry?["state"] == "peer_unreachable", "those with faults come first")
+        network.node.withLock { _ = $0.answering.insert(address("10.88.0.2")) }
+        sample = await look()
+        #expect(sample.severity("peer_unreachable", Self.one) == .ok)
+    }
+
+    @Test("a wg that fails says nothing about peers, and clears nothing")
+    func failing() async {
+        let network = FakeNetwork(.init(peer(1, "10.88.0.2/32")))
+        let module = module(network)
+        _ = await module.sample(at: at(0))
+        network.node.withLock { $0.failures["wg0"] = "wg did not end in time and was killed" }
+        let sample = await module.sample(at: at(5))
+        #expect(sample.raised.isEmpty)
+        #expect(sample.symptoms.allSatisfy { $0.severity == nil })
+        let entry = sample.metadata["interfaces"]?.array?.first?.object
+        #expect(entry?["reason"]?.string?.contains("killed") == true)
+        network.node.withLock { $0.isBroken = true }
+        let broken = await module.sample(at: at(10))
+        #expect(broken.symptoms.isEmpty)
+        #expect(broken.metadata["mesh_failure"]?.string?.contains("EPERM") == true)
+    }
+
+    @Test("a difference from the file is said when it lasts, and cleared when it is gone")
+    func drift() async {
+        var node = FakeNetwork.Node(peer(1, "10.88.0.9/32"))
+        node.files["wg0"] = """
+            [Interface]
+            PrivateKey = \(key(77))
+            [Peer]
+            PublicKey = \(key(1))
+            AllowedIPs = 10.88.0.2/32
+            Endpoint = 192.0.2.1:51820
+            """
+        let network = FakeNetwork(node)
+        let module = module(network)
+        #expect(await module.sample(at: at(0)).raised.isEmpty)
+        #expect(await module.sample(at: at(10)).raised.isEmpty)
+        let sample = await module.sample(at: at(15))
+        #expect(sample.raised == ["config_drift \(Self.one)": .warning])
+        #expect(!"\(sample)".contains(key(77)))
+        network.node.withLock {
+            $0.devices["wg0"]?.peers[0].allowedIPs = ["10.88.0.2/32"].compactMap { IPPrefix($0) }
+        }
+        #expect(await module.sample(at: at(20)).severity("config_drift", Self.one) == .ok)
+    }
+
+    @Test("what was raised about a peer that is taken out is over")
+    func removed() async {
+        var node = FakeNetwork.Node(peer(1, "10.88.0.9/32"), peer(2, "10.88.0.3/32"))
+        node.ways[address("10.88.0.9")] = .nowhere(22)
+        let network = FakeNetwork(node)
+        let module = module(network)
+        _ = await module.sample(at: at(0))
+        _ = module.askOnce(at: at(1))
+        #expect(
+            await module.sample(at: at(5)).raised == ["peer_unreachable \(Self.one)": .warning])
+        network.node.withLock { _ = $0.devices["wg0"]?.peers.removeFirst() }
+        let sample = await module.sample(at: at(10))
+        #expect(sample.severity("peer_unreachable", Self.one) == .ok)
+    }
+
+    @Test("five thousand peers are bounded: those judged, those asked, those listed")
+    func many() async {
+        var node = FakeNetwork.Node()
+        node.links = [NetworkLink(index: 3, name: "wg0", flags: 0x41, kind: "wireguard")]
+        let peers = (0..<5000).map { peer($0, "10.\($0 >> 8).\($0 & 255).1/32") }
+        node.devices["wg0"] = WireGuardDevice(name: "wg0", peers: peers)
+        let network = FakeNetwork(node)
+        let module = module(network)
+        let sample = await module.sample(at: at(0))
+        #expect(sample.symptoms.count <= MeshWatch.peerLimit * 6 + 1)
+        #expect(sample.metadata["peers"]?.array?.count == 64)
+        #expect(sample.metadata["peers_omitted"] == 4936)
+        #expect(JSON.object(sample.metadata).encoded.count < 32 * 1024)
+        _ = module.askOnce(at: at(1))
+        #expect(network.node.withLock { $0.echoes } == EchoProbe.targetLimit)
+    }
+
+    @Test(
+        "which address is asked",
+        arguments: [
+            (["10.0.0.0/24", "10.88.0.2/32"], "10.88.0.2"), (["10.20.0.0/16"], "10.20.0.1"),
+            (["10.0.0.2/31"], "10.0.0.2"), (["0.0.0.0/0"], nil),
+            (["::/0", "fd00::/64"], "fd00::1"),
+            ([], nil),
+        ])
+    func choice(_ ranges: [String], _ wanted: String?) {
+        var peer = WireGuardPeer(publicKey: key(1))
+        peer.allowedIPs = ranges.compactMap { IPPrefix($0) }
+        #expect(EchoChoice.address(peer)?.description == wanted)
+    }
 }

@@ -1,0 +1,215 @@
+package import Protocol
+
+/// Judges one peer, from one look to the next. Pure: time comes with the facts.
+///
+/// An echo through the tunnel decides; the age of the handshake alone proves nothing, since an idle
+/// tunnel without keepalive ages for ever and is healthy. While echoes are lost, the counters tell what
+/// kind of fault it is: steps of 148 bytes in what is received are the peer's attempts to shake hands,
+/// steps of 32 its signs of life inside a session that still stands. Counters that go back were reset by
+/// a new configuration: the watch begins anew.
+package struct PeerJudge: Sendable {
+    /// How long counters are watched before they tell anything.
+    package static let watchTime: Duration = .seconds(20)
+    /// Signs of life come every ten seconds; older ones than this count no more.
+    static let signTime: Duration = .seconds(30)
+    /// After this a session carries nothing more.
+    package static let deadAge: Duration = .seconds(180)
+    /// As many lost echoes in a row begin a trouble: one may always be lost.
+    package static let lostLimit = 2
+
+    /// What has been seen since echoes are lost.
+    private struct Trouble {
+        var since: Timestamp
+        var handshake: Int64
+        var received: UInt64
+        var sent: UInt64
+        /// When a step of the peer's attempts to shake hands was seen.
+        var attempts: [Timestamp] = []
+        /// When signs of life were seen.
+        var signs: [Timestamp] = []
+        /// When anything else was received: data.
+        var data: [Timestamp] = []
+    }
+
+    private var last: PeerFacts?
+    private var trouble: Trouble?
+    /// The way to the endpoint has gone since the last answer.
+    private var lostUnderlay: String?
+
+    package init() {}
+
+    /// Takes the facts of one look.
+    package mutating func observe(_ facts: PeerFacts, at now: Timestamp) -> PeerVerdict {
+        defer { last = facts }
+        followUnderlay(facts)
+        if let verdict = plain(facts, at: now) {
+            trouble = nil
+            return verdict
+        }
+        watch(facts, at: now)
+        guard let trouble else { return PeerVerdict(.unknown("echoes have only just been lost")) }
+        var verdict = judge(facts, trouble, at: now)
+        let age = now - Timestamp(seconds: facts.handshake)
+        verdict.isDead = facts.handshake == 0 || age > Self.deadAge
+        if case .faulty = verdict.state { verdict.evidence = evidence(facts, trouble, at: now) }
+        return verdict
+    }
+
+    /// What can be said without watching; `nil`: echoes are being lost.
+    private func plain(_ facts: PeerFacts, at now: Timestamp) -> PeerVerdict? {
+        if let obstacle = facts.echo.obstacle {
+            return PeerVerdict(.unknown("no echo can be made: \(obstacle)"))
+        }
+        guard facts.echo.firstSentAt != nil else { return PeerVerdict(.unknown("not asked yet")) }
+        let isUnderlayGone = lostUnderlay != nil
+        if facts.echo.lost == 0, !isUnderlayGone, facts.routeFault == nil {
+            return PeerVerdict(.healthy)
+        }
+        if isUnderlayGone || facts.routeFault != nil { return nil }
+        guard facts.echo.answeredAt == nil else { return nil }
+        // It has never answered an echo, and perhaps never will: many hosts do not.
+        if facts.isRoaming { return PeerVerdict(.unknown("it comes and goes as it likes")) }
+        if facts.endpoint == nil { return PeerVerdict(.unknown("its endpoint is not known")) }
+        let age = now - Timestamp(seconds: facts.handshake)
+        if facts.handshake != 0, age <= Self.deadAge { return PeerVerdict(.healthy) }
+        return nil
+    }
+
+    /// Whether the way to the endpoint was there and has gone.
+    private mutating func followUnderlay(_ facts: PeerFacts) {
+        guard case .gone(let reason) = facts.underlay else {
+            lostUnderlay = nil
+            return
+        }
+        if case .there? = last?.underlay { lostUnderlay = reason }
+        // An answer that came later than the loss says that there is another way, which rules know.
+        if let answered = facts.echo.answeredAt, let before = last?.echo.answeredAt,
+            answered > before
+        {
+            lostUnderlay = nil
+        }
+    }
+
+    /// Follows the counters.
+    private mutating func watch(_ facts: PeerFacts, at now: Timestamp) {
+        let isReset = last.map { facts.received < $0.received || facts.sent < $0.sent } ?? false
+        guard var trouble, !isReset, let last else {
+            // Echoes may be lost for longer; what the counters did meanwhile is not known.
+            self.trouble = Trouble(
+                since: now, handshake: facts.handshake, received: facts.received, sent: facts.sent)
+            return
+        }
+        let step = facts.received - last.received
+        let isNewSession = facts.handshake != last.handshake
+        if step > 0 {
+            switch Self.kind(ofStep: step) {
+            case .attempt where !isNewSession: Self.note(&trouble.attempts, now)
+            case .sign where !isNewSession: Self.note(&trouble.signs, now)
+            default: Self.note(&trouble.data, now)
+            }
+        }
+        self.trouble = trouble
+    }
+
+    private static func note(_ times: inout [Timestamp], _ now: Timestamp) {
+        times.append(now)
+        // The last few are all that is asked for.
+        if times.count > 8 { times.removeFirst() }
+    }
+
+    package enum Step: Sendable, Equatable { case attempt, sign, data }
+
+    /// What the peer has sent, from the number of bytes that came: attempts to shake hands have 148,
+    /// signs of life have 32, and data is a multiple of 16 that begins with 32.
+    package static func kind(ofStep step: UInt64) -> Step {
+        if step % 32 == 0, step <= 32 * 4 { return .sign }
+        for attempts in 1...7 as ClosedRange<UInt64> {
+            guard step >= attempts * 148 else { break }
+            let rest = step - attempts * 148
+            if rest % 32 == 0, rest <= 32 * 4 { return .attempt }
+        }
+        return .data
+    }
+
+    private func judge(
+        _ facts: PeerFacts, _ trouble: Trouble, at now: Timestamp
+    ) -> PeerVerdict {
+        // What is plainly wrong on this side needs no watching.
+        if let reason = lostUnderlay {
+            return fault(.unreachable, "underlay", "the way to its endpoint is gone: \(reason)")
+        }
+        if let reason = facts.routeFault {
+            return fault(
+                .unreachable, "local_route",
+                "this node does not route its address into the tunnel: \(reason)")
+        }
+        if let reason = facts.echo.notSent, facts.echo.lost >= Self.lostLimit {
+            return fault(.unreachable, "local_send", "this node cannot send to it: \(reason)")
+        }
+        guard facts.echo.lost >= Self.lostLimit, now - trouble.since >= Self.watchTime else {
+            return PeerVerdict(.unknown("echoes are lost; the counters are being watched"))
+        }
+        func recent(_ times: [Timestamp]) -> Int { times.count { now - $0 <= Self.signTime } }
+        let isNewSession = facts.handshake > trouble.handshake
+        if !trouble.attempts.isEmpty, !isNewSession, facts.sent == trouble.sent {
+            return fault(
+                .oneWay, "local_send",
+                "it sends, and nothing of ours leaves for it: look at this node's firewall")
+        }
+        if !trouble.attempts.isEmpty, !isNewSession {
+            return fault(
+                .oneWay, "remote",
+                "it sends and does not hear us: its attempts to shake hands arrive, ours do not")
+        }
+        let isAlive = recent(trouble.signs) >= 2 || recent(trouble.data) > 0
+        if isAlive || isNewSession && now - Timestamp(seconds: facts.handshake) < Self.deadAge {
+            return fault(
+                .filtered, "remote",
+                "the tunnel is alive, but nothing comes out of it: look at the firewall, the "
+                    + "allowed IPs and the tunnel's interface over there")
+        }
+        if recent(trouble.signs) == 1, now - trouble.since < Self.signTime {
+            return PeerVerdict(.unknown("one sign of life is too little to tell"))
+        }
+        if facts.sent == trouble.sent {
+            return fault(
+                .unreachable, "local_send",
+                "nothing leaves for it: look at this node's links and firewall, and at the allowed IPs"
+            )
+        }
+        return fault(
+            .unreachable, "remote",
+            "nothing comes from it: it is down, cut off, or does not know our key")
+    }
+
+    private func fault(_ fault: PeerFault, _ cause: String, _ meaning: String) -> PeerVerdict {
+        var verdict = PeerVerdict(.faulty(fault))
+        verdict.cause = cause
+        verdict.meaning = meaning
+        return verdict
+    }
+
+    private func evidence(
+        _ facts: PeerFacts, _ trouble: Trouble, at now: Timestamp
+    ) -> JSON.Object {
+        var evidence: JSON.Object = [
+            "echo_target": .string(facts.echo.target),
+            "echoes_lost": .integer(Int64(facts.echo.lost)),
+            "watched_s": .integer((now - trouble.since).components.seconds),
+            "received": .integer(Int64(clamping: facts.received &- trouble.received)),
+            "sent": .integer(Int64(clamping: facts.sent &- trouble.sent)),
+            "handshake_attempts_heard": .integer(Int64(trouble.attempts.count)),
+            "signs_of_life": .integer(Int64(trouble.signs.count)),
+        ]
+        if let answered = facts.echo.answeredAt {
+            evidence["last_answer_s"] = .integer((now - answered).components.seconds)
+        }
+        if facts.handshake != 0 {
+            let age = now - Timestamp(seconds: facts.handshake)
+            evidence["handshake_age_s"] = .integer(age.components.seconds)
+        }
+        evidence["endpoint"] = facts.endpoint.map(JSON.string)
+        evidence["not_sent"] = facts.echo.notSent.map(JSON.string)
+        return evidence
+    }
+}

@@ -1,0 +1,93 @@
+package import Platform
+package import Protocol
+
+/// Which addresses are asked for echoes, whose turn it is, and what came of it. Pure.
+package struct EchoBook: Sendable {
+    /// A peer of an interface.
+    package struct Key: Sendable, Hashable, Comparable {
+        package var interface: String
+        package var peer: String
+
+        package init(interface: String, peer: String) {
+            self.interface = interface
+            self.peer = peer
+        }
+
+        /// As alerts name it.
+        package var resource: String { "\(interface)/\(peer)" }
+
+        package static func < (left: Key, right: Key) -> Bool {
+            (left.interface, left.peer) < (right.interface, right.peer)
+        }
+    }
+
+    private var records: [Key: (target: EchoTarget, record: EchoRecord)] = [:]
+    /// All keys, in the order in which they are asked.
+    private var order: [Key] = []
+    private var turn = 0
+
+    package init() {}
+
+    /// The record of a peer, which is asked at `target` from now on. Another address than before is a
+    /// new beginning: what answered at the old one proves nothing.
+    package mutating func record(_ key: Key, target: EchoTarget) -> EchoRecord {
+        if let entry = records[key], entry.target == target { return entry.record }
+        if records[key] == nil { order.append(key) }
+        let record = EchoRecord(target: "\(target.address)")
+        records[key] = (target, record)
+        return record
+    }
+
+    /// Forgets all peers but these.
+    package mutating func keep(_ keys: Set<Key>) {
+        guard keys.count < records.count else { return }
+        records = records.filter { keys.contains($0.key) }
+        order.removeAll { !keys.contains($0) }
+    }
+
+    /// The next ones to ask, at most as many as one round takes.
+    package mutating func next() -> [(key: Key, target: EchoTarget)] {
+        guard !order.isEmpty else { return [] }
+        let count = min(order.count, EchoProbe.targetLimit)
+        turn %= order.count
+        let keys = (0..<count).map { order[(turn + $0) % order.count] }
+        turn += count
+        return keys.compactMap { key in records[key].map { (key, $0.target) } }
+    }
+
+    /// Takes what came of a round; says whether a peer was lost or has come back.
+    package mutating func take(
+        _ asked: [(key: Key, target: EchoTarget)], _ outcomes: [EchoOutcome], sentAt: Timestamp
+    ) -> Bool {
+        var isChange = false
+        for ((key, target), outcome) in zip(asked, outcomes) {
+            guard var entry = records[key], entry.target == target else { continue }
+            let before = entry.record.lost
+            let isFirst = entry.record.firstSentAt == nil
+            switch outcome {
+            case .answered(let time):
+                let milliseconds = (time.inSeconds * 1e6).rounded() / 1e3
+                entry.record.take(sentAt: sentAt, milliseconds: milliseconds)
+            case .silent: entry.record.take(sentAt: sentAt, milliseconds: nil)
+            case .notSent(let code):
+                entry.record.take(sentAt: sentAt, milliseconds: nil, notSent: errnoText(code))
+            }
+            records[key] = entry
+            isChange = isChange || isFirst || (before == 0) != (entry.record.lost == 0)
+        }
+        return isChange
+    }
+}
+
+/// Where a peer is asked.
+package enum EchoChoice {
+    /// The address to ask: that of a single host where there is one, else the first of the first range.
+    package static func address(_ peer: WireGuardPeer) -> IPAddress? {
+        if let host = peer.allowedIPs.first(where: \.isHost) { return host.address }
+        // A range of everything is a way out, and names nobody.
+        guard let range = peer.allowedIPs.first(where: { $0.length > 0 }) else { return nil }
+        var bytes = range.address.bytes
+        if range.length < range.address.bitCount - 1 { bytes[bytes.count - 1] |= 1 }
+        return IPAddress(bytes: bytes)
+    }
+}

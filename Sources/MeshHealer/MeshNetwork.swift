@@ -1,0 +1,110 @@
+import Glibc
+package import Platform
+
+/// What the mesh healer sees of its node, and how. Everything blocks, for a few seconds at most.
+package protocol MeshNetwork: Sendable {
+    /// The interfaces of this network namespace.
+    func links() throws(NetlinkFailure) -> [NetworkLink]
+    /// Whether a link is a WireGuard interface.
+    func isWireGuard(_ link: NetworkLink) -> Bool
+    func device(_ link: NetworkLink) throws(WireGuardFailure) -> WireGuardDevice
+    /// Why an interface that was there and is not was hardly meant to go; `nil`: somebody removed it.
+    func mishap(_ name: String) -> String?
+    /// Where the kernel would send a packet; `nil`: it does not say.
+    func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way?
+    func echo(_ targets: [EchoTarget], limit: Duration) -> [EchoOutcome]
+    /// The text of an interface's configuration file; `nil`: there is none, or it cannot be read.
+    func configuration(_ name: String) -> [UInt8]?
+}
+
+/// The real node.
+package struct NodeNetwork: MeshNetwork {
+    private let root: HostRoot
+    private let socket: WireGuardSocket
+    private let tool: WireGuardTool
+    private let probe: EchoProbe
+
+    package init(
+        root: HostRoot, socket: WireGuardSocket = WireGuardSocket(),
+        tool: WireGuardTool = WireGuardTool(), probe: EchoProbe = EchoProbe()
+    ) {
+        self.root = root
+        self.socket = socket
+        self.tool = tool
+        self.probe = probe
+    }
+
+    package func links() throws(NetlinkFailure) -> [NetworkLink] { try NetworkLinks.all() }
+
+    package func isWireGuard(_ link: NetworkLink) -> Bool {
+        link.kind == "wireguard" || socket.presence(link.name) == .alive
+    }
+
+    package func device(_ link: NetworkLink) throws(WireGuardFailure) -> WireGuardDevice {
+        if link.kind != "wireguard" { return try socket.device(link.name) }
+        return try tool.device(link.name)
+    }
+
+    package func mishap(_ name: String) -> String? {
+        if socket.presence(name) == .stale {
+            return "wireguard-go has ended without cleaning up: it crashed or was killed"
+        }
+        guard Systemd.isRunning(root), Systemd.isActive("wg-quick@\(name).service") else {
+            return nil
+        }
+        return "systemd's wg-quick@\(name).service is active"
+    }
+
+    package func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way? {
+        try? NetworkRoutes.way(to: address, mark: mark)
+    }
+
+    package func echo(_ targets: [EchoTarget], limit: Duration) -> [EchoOutcome] {
+        probe.run(targets, limit: limit)
+    }
+
+    package func configuration(_ name: String) -> [UInt8]? {
+        try? HostFiles(root: root).read(Self.path(name), limit: WireGuardConf.limit)
+    }
+
+    /// Where an interface's configuration is, as the node sees it.
+    package static func path(_ name: String) -> String { "/etc/wireguard/\(name).conf" }
+}
+
+/// The little of systemd that is asked for.
+enum Systemd {
+    static func isRunning(_ root: HostRoot) -> Bool {
+        root.isMachine && access("/run/systemd/system", F_OK) == 0
+    }
+
+    static func isActive(_ unit: String) -> Bool {
+        let output = try? Subprocess(
+            "/usr/bin/systemctl", ["is-active", "--quiet", unit], timeLimit: .seconds(2)
+        ).run()
+        return output?.exitCode == 0
+    }
+
+    static func hasFailed(_ unit: String) -> Bool {
+        let output = try? Subprocess(
+            "/usr/bin/systemctl", ["is-failed", "--quiet", unit], timeLimit: .seconds(2)
+        ).run()
+        return output?.exitCode == 0
+    }
+
+    static func restart(_ unit: String, timeLimit: Duration) -> String? {
+        do throws(Subprocess.Failure) {
+            let output = try Subprocess(
+                "/usr/bin/systemctl", ["restart", unit], timeLimit: timeLimit
+            ).run()
+            return output.exitCode == 0 ? nil : "exit code \(output.exitCode)"
+        } catch { return "\(error)" }
+    }
+}
+
+/// Whether a name matches one of some shell patterns.
+package func matches(_ name: String, _ patterns: [String]) -> Bool {
+    patterns.contains { fnmatch($0, name, 0) == 0 }
+}
+
+/// Whether a pattern is a plain name.
+package func isName(_ pattern: String) -> Bool { !pattern.contains { "*?[\\".contains($0) } }

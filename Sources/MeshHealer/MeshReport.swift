@@ -1,0 +1,173 @@
+import Antibody
+import Platform
+import Protocol
+
+/// Turns what is known of tunnels into symptoms and into members of heartbeats. Pure.
+enum MeshReport {
+    static let driftType = "config_drift"
+    static let moveType = "endpoint_moved"
+    /// Peers that a heartbeat lists at most, those with faults first.
+    static let peerLimit = 64
+    static let interfaceLimit = 16
+
+    static func tunnel(_ look: InterfaceLook) -> Symptom {
+        func symptom(_ severity: Severity?, _ message: String, _ cause: String? = nil) -> Symptom {
+            var symptom = Symptom(
+                type: "tunnel_down", resource: look.name, severity: severity,
+                message: "tunnel \(look.name) \(message)")
+            symptom.details = ["interface": .string(look.name)]
+            symptom.details["cause"] = cause.map(JSON.string)
+            return symptom
+        }
+        guard let link = look.link else {
+            guard let mishap = look.mishap else { return symptom(.ok, "was removed") }
+            return symptom(.critical, "is gone: \(mishap)", "gone")
+        }
+        guard link.isUp else {
+            return symptom(.critical, "is down: its interface is switched off", "interface_down")
+        }
+        if let failure = look.failure { return symptom(nil, "does not say how it is: \(failure)") }
+        return symptom(.ok, "is up")
+    }
+
+    /// The three faults that a peer can have, of which it has one at most.
+    static func faults(_ key: EchoBook.Key, _ verdict: PeerVerdict) -> [Symptom] {
+        switch verdict.state {
+        case .unknown: []
+        case .healthy: PeerFault.allCases.map { ok(key, $0) }
+        case .faulty(let fault):
+            PeerFault.allCases.map { $0 == fault ? faulty(key, fault, verdict) : ok(key, $0) }
+        }
+    }
+
+    private static func ok(_ key: EchoBook.Key, _ fault: PeerFault) -> Symptom {
+        Symptom(
+            type: fault.rawValue, resource: key.resource, severity: .ok,
+            message: "peer \(key.resource) has no such fault")
+    }
+
+    private static func faulty(
+        _ key: EchoBook.Key, _ fault: PeerFault, _ verdict: PeerVerdict
+    ) -> Symptom {
+        let word =
+            switch fault {
+            case .unreachable: "cannot be reached"
+            case .oneWay: "is reached one way only"
+            case .filtered: "lets nothing through"
+            }
+        // While the tunnel lives, somebody's firewall is the likely cause, and nothing is lost yet.
+        let isCritical = verdict.isDead && fault != .filtered
+        var symptom = Symptom(
+            type: fault.rawValue, resource: key.resource,
+            severity: isCritical ? .critical : .warning,
+            message: "peer \(key.resource) \(word): \(verdict.meaning)")
+        symptom.details = ["interface": .string(key.interface), "peer": .string(key.peer)]
+        symptom.details["cause"] = verdict.cause.map(JSON.string)
+        symptom.details.append(verdict.evidence, except: ["interface", "peer", "cause"])
+        return symptom
+    }
+
+    static func move(_ key: EchoBook.Key, _ move: EndpointWatch.Move?) -> Symptom {
+        guard let move else {
+            return Symptom(
+                type: moveType, resource: key.resource, severity: .ok,
+                message: "peer \(key.resource) is where it was")
+        }
+        var symptom = Symptom(
+            type: moveType, resource: key.resource, severity: .warning,
+            message: "peer \(key.resource) has moved from \(move.from) to \(move.to)")
+        symptom.details = [
+            "interface": .string(key.interface), "peer": .string(key.peer),
+            "from": .string(move.from), "to": .string(move.to),
+        ]
+        return symptom
+    }
+
+    static func drift(
+        _ key: EchoBook.Key, _ finding: Drift.Finding, isSettled: Bool
+    ) -> Symptom {
+        var symptom = Symptom(
+            type: driftType, resource: key.resource, severity: isSettled ? .warning : nil,
+            message: "peer \(key.resource) runs otherwise than configured: \(finding.meaning)")
+        symptom.details = [
+            "interface": .string(key.interface), "peer": .string(key.peer),
+            "file": .string(NodeNetwork.path(key.interface)),
+        ]
+        symptom.details.append(finding.details, except: ["interface", "peer", "file"])
+        return symptom
+    }
+
+    // MARK: Heartbeats
+
+    static func metadata(
+        _ looks: [InterfaceLook], _ verdicts: [EchoBook.Key: PeerVerdict], at now: Timestamp
+    ) -> JSON.Object {
+        var metadata: JSON.Object = [
+            "interfaces": .array(looks.prefix(interfaceLimit).map(interface))
+        ]
+        if looks.count > interfaceLimit {
+            metadata["interfaces_omitted"] = .integer(Int64(looks.count - interfaceLimit))
+        }
+        var peers: [(rank: Int, entry: JSON)] = []
+        var count = 0
+        for look in looks {
+            count += look.device?.peers.count ?? 0
+            for (key, facts) in look.peers {
+                let verdict = verdicts[key] ?? PeerVerdict(.unknown("not judged"))
+                peers.append((rank(verdict), .object(peer(key, facts, verdict, at: now))))
+            }
+        }
+        let ordered = peers.enumerated().sorted {
+            ($0.element.rank, $0.offset) < ($1.element.rank, $1.offset)
+        }
+        let listed = ordered.prefix(peerLimit).map(\.element.entry)
+        metadata["peers"] = .array(listed)
+        if count > listed.count {
+            metadata["peers_omitted"] = .integer(Int64(count - listed.count))
+        }
+        return metadata
+    }
+
+    private static func rank(_ verdict: PeerVerdict) -> Int {
+        switch verdict.state {
+        case .faulty: 0
+        case .unknown: 1
+        case .healthy: 2
+        }
+    }
+
+    private static func interface(_ look: InterfaceLook) -> JSON {
+        let state =
+            look.link == nil
+            ? "gone" : look.link?.isUp == true ? look.device == nil ? "unknown" : "up" : "down"
+        var entry: JSON.Object = ["name": .string(look.name), "state": .string(state)]
+        if let device = look.device {
+            entry["peers"] = .integer(Int64(device.peers.count))
+            entry["listen_port"] = .integer(Int64(device.listenPort))
+        }
+        entry["reason"] = (look.failure ?? look.mishap).map(JSON.string)
+        return .object(entry)
+    }
+
+    private static func peer(
+        _ key: EchoBook.Key, _ facts: PeerFacts, _ verdict: PeerVerdict, at now: Timestamp
+    ) -> JSON.Object {
+        var entry: JSON.Object = ["interface": .string(key.interface), "peer": .string(key.peer)]
+        switch verdict.state {
+        case .healthy: entry["state"] = "healthy"
+        case .unknown(let reason):
+            entry["state"] = "unknown"
+            entry["reason"] = .string(reason)
+        case .faulty(let fault): entry["state"] = .string(fault.rawValue)
+        }
+        entry["endpoint"] = facts.endpoint.map(JSON.string)
+        if facts.handshake > 0 {
+            let age = now - Timestamp(seconds: facts.handshake)
+            entry["handshake_age_s"] = .integer(age.components.seconds)
+        }
+        entry["received"] = .integer(Int64(clamping: facts.received))
+        entry["sent"] = .integer(Int64(clamping: facts.sent))
+        if facts.echo.lost == 0 { entry["echo_ms"] = facts.echo.milliseconds.map(JSON.number) }
+        return entry
+    }
+}

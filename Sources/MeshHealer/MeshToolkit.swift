@@ -1,0 +1,117 @@
+import Antibody
+import Glibc
+import Platform
+import Protocol
+import Settings
+import Synchronization
+
+/// What the verbs of the mesh healer share: the node, its settings, and how to look at a tunnel.
+final class MeshToolkit: Sendable {
+    /// What a command is about.
+    struct Subject: Sendable, Equatable {
+        var interface: String
+        /// `nil`: the interface with all its peers.
+        var peer: String?
+    }
+
+    let root: HostRoot
+    let network: any MeshNetwork
+    let tool: WireGuardTool
+    private let settings = Mutex(Config())
+
+    init(root: HostRoot, network: any MeshNetwork, tool: WireGuardTool = WireGuardTool()) {
+        self.root = root
+        self.network = network
+        self.tool = tool
+    }
+
+    func apply(_ config: Config) { settings.withLock { $0 = config } }
+
+    var config: Config { settings.withLock { $0 } }
+
+    /// What the command's `resource` names: `wg0`, or `wg0/` and a peer's public key.
+    func subject(_ parameters: JSON.Object) throws(VerbFailure) -> Subject {
+        guard let resource = parameters["resource"]?.string, !resource.isEmpty else {
+            throw Self.permanent(
+                "parameters.resource: must be an interface, such as \"wg0\", or an interface, a "
+                    + "slash and a peer's public key")
+        }
+        let slash = resource.firstIndex(of: "/")
+        let name = String(resource[..<(slash ?? resource.endIndex)])
+        let isPlain = name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
+        guard (1..<16).contains(name.utf8.count), isPlain, name != ".", name != ".." else {
+            throw Self.permanent(
+                "parameters.resource: \(Name.quoted(resource)) names no interface")
+        }
+        guard let slash else { return Subject(interface: name, peer: nil) }
+        let peer = String(resource[resource.index(after: slash)...])
+        guard WireGuardKey.isKey(peer) else {
+            throw Self.permanent(
+                "parameters.resource: what follows \"\(name)/\" is no public key (44 characters of "
+                    + "base 64)")
+        }
+        return Subject(interface: name, peer: peer)
+    }
+
+    /// Refuses interfaces that this node's own file does not allow to be touched.
+    func checkRights(_ name: String) throws(VerbFailure) {
+        let allowed = config.local.mesh.restart
+        guard matches(name, allowed) else {
+            throw Self.permanent(
+                "\(name) may not be changed: local.mesh.restart allows "
+                    + (allowed.isEmpty ? "none" : allowed.joined(separator: ", ")))
+        }
+    }
+
+    /// The interface's link; `nil`: it is not there.
+    func link(_ name: String) throws(VerbFailure) -> NetworkLink? {
+        do throws(NetlinkFailure) {
+            return try network.links().first { $0.name == name }
+        } catch { throw VerbFailure(isTransient: true, reason: "\(error)") }
+    }
+
+    /// What runs on a WireGuard interface that is there.
+    func device(_ link: NetworkLink) throws(VerbFailure) -> WireGuardDevice {
+        guard network.isWireGuard(link) else {
+            throw Self.permanent("\(link.name) is no WireGuard interface")
+        }
+        do throws(WireGuardFailure) { return try network.device(link) } catch {
+            throw VerbFailure(isTransient: true, reason: error.reason)
+        }
+    }
+
+    /// The file of an interface, parsed; why not, when it cannot be.
+    func configuration(_ name: String) -> Result<WireGuardConf, WireGuardFailure> {
+        let path = root.real(NodeNetwork.path(name))
+        guard let text = network.configuration(name) else {
+            return .failure(WireGuardFailure("\(path) is not there, or cannot be read"))
+        }
+        do throws(WireGuardFailure) { return .success(try WireGuardConf(text)) } catch {
+            return .failure(WireGuardFailure("\(path): \(error.reason)"))
+        }
+    }
+
+    /// Asks peers for an echo through their tunnel, all at once. Those without an address are left out.
+    func echo(
+        _ peers: [WireGuardPeer], _ name: String, limit: Duration
+    ) -> [String: EchoOutcome] {
+        let asked = peers.compactMap { peer in
+            EchoChoice.address(peer).map { (peer.publicKey, EchoTarget(device: name, address: $0)) }
+        }.prefix(EchoProbe.targetLimit)
+        let outcomes = network.echo(asked.map(\.1), limit: limit)
+        return Dictionary(
+            zip(asked.map(\.0), outcomes).map { ($0, $1) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    static func permanent(_ reason: String) -> VerbFailure {
+        VerbFailure(isTransient: false, reason: reason)
+    }
+
+    static func transient(_ reason: String) -> VerbFailure {
+        VerbFailure(isTransient: true, reason: reason)
+    }
+}
+
+extension EchoOutcome {
+    var isAnswer: Bool { if case .answered = self { true } else { false } }
+}

@@ -1,0 +1,150 @@
+package import Antibody
+package import Platform
+package import Protocol
+
+/// What one look found of one interface.
+package struct InterfaceLook: Sendable {
+    package var name: String
+    /// `nil`: it is not there.
+    package var link: NetworkLink?
+    /// Why it is not there although it should be; `nil`: somebody removed it.
+    package var mishap: String?
+    /// What runs; `nil` when it was not asked, or did not say.
+    package var device: WireGuardDevice?
+    /// Why it did not say.
+    package var failure: String?
+    /// What is written, when there is a file that can be read.
+    package var configured: [ConfiguredPeer]?
+    /// Facts of the peers that are judged, in order.
+    package var peers: [(key: EchoBook.Key, facts: PeerFacts)] = []
+
+    package init(name: String, link: NetworkLink? = nil) {
+        self.name = name
+        self.link = link
+    }
+}
+
+/// Turns looks at the interfaces into symptoms, from one look to the next. Pure.
+package struct MeshWatch: Sendable {
+    /// Peers that are judged at most, on all interfaces together.
+    package static let peerLimit = 512
+    /// How long a difference from the configuration file may last before it is said: somebody may be
+    /// editing.
+    package static let driftTime: Duration = .seconds(15)
+    /// Findings about one configuration that are raised; hundreds have one cause.
+    static let driftLimit = 32
+
+    private struct Peer {
+        var judge = PeerJudge()
+        var endpoints = EndpointWatch()
+    }
+
+    private var peers: [EchoBook.Key: Peer] = [:]
+    /// When a difference was first seen.
+    private var drifting: [EchoBook.Key: Timestamp] = [:]
+    /// Peers about which something is raised.
+    private var raised: [EchoBook.Key: Set<String>] = [:]
+    /// What was last said of each peer, for heartbeats.
+    private(set) package var verdicts: [EchoBook.Key: PeerVerdict] = [:]
+
+    package init() {}
+
+    /// Takes one look at all interfaces.
+    package mutating func observe(_ looks: [InterfaceLook], at now: Timestamp) -> [Symptom] {
+        var symptoms: [Symptom] = []
+        var present: Set<EchoBook.Key> = []
+        for look in looks {
+            symptoms.append(MeshReport.tunnel(look))
+            guard look.link?.isUp == true else {
+                // Nothing is known of the peers, and what was raised about them stays.
+                present.formUnion(peers.keys.filter { $0.interface == look.name })
+                continue
+            }
+            guard look.device != nil else {
+                present.formUnion(peers.keys.filter { $0.interface == look.name })
+                continue
+            }
+            for (key, facts) in look.peers {
+                present.insert(key)
+                symptoms += observe(key, facts, at: now)
+            }
+            symptoms += drift(look, &present, at: now)
+        }
+        symptoms += forget(allBut: present)
+        for symptom in symptoms where symptom.type != "tunnel_down" { note(symptom) }
+        return symptoms
+    }
+
+    private mutating func observe(
+        _ key: EchoBook.Key, _ facts: PeerFacts, at now: Timestamp
+    ) -> [Symptom] {
+        var peer = peers[key] ?? Peer()
+        let verdict = peer.judge.observe(facts, at: now)
+        let move = peer.endpoints.observe(facts, at: now)
+        peers[key] = peer
+        verdicts[key] = verdict
+        var symptoms = MeshReport.faults(key, verdict)
+        symptoms.append(MeshReport.move(key, move))
+        return symptoms
+    }
+
+    private mutating func drift(
+        _ look: InterfaceLook, _ present: inout Set<EchoBook.Key>, at now: Timestamp
+    ) -> [Symptom] {
+        guard let device = look.device, let configured = look.configured else { return [] }
+        let running = Dictionary(
+            device.peers.map { ($0.publicKey, $0.allowedIPs.map(\.description)) },
+            uniquingKeysWith: { first, _ in first })
+        let findings = Drift.compare(running: running, configured: configured)
+        var symptoms: [Symptom] = []
+        var seen: Set<EchoBook.Key> = []
+        for finding in findings.prefix(Self.driftLimit) {
+            let key = EchoBook.Key(interface: look.name, peer: finding.peer)
+            seen.insert(key)
+            present.insert(key)
+            let since = drifting[key] ?? now
+            drifting[key] = since
+            symptoms.append(
+                MeshReport.drift(key, finding, isSettled: now - since >= Self.driftTime))
+        }
+        let settled = look.peers.map(\.key) + drifting.keys.filter { $0.interface == look.name }
+        for key in Set(settled).sorted() where !seen.contains(key) {
+            drifting[key] = nil
+            symptoms.append(
+                Symptom(
+                    type: MeshReport.driftType, resource: key.resource, severity: .ok,
+                    message: "\(key.resource) runs as it is configured"))
+        }
+        return symptoms
+    }
+
+    /// What was raised about peers that are configured no longer is over.
+    private mutating func forget(allBut present: Set<EchoBook.Key>) -> [Symptom] {
+        peers = peers.filter { present.contains($0.key) }
+        verdicts = verdicts.filter { present.contains($0.key) }
+        drifting = drifting.filter { present.contains($0.key) }
+        var symptoms: [Symptom] = []
+        for (key, types) in raised.sorted(by: { $0.key < $1.key }) where !present.contains(key) {
+            for type in types.sorted() {
+                symptoms.append(
+                    Symptom(
+                        type: type, resource: key.resource, severity: .ok,
+                        message: "\(key.resource) is no longer configured"))
+            }
+        }
+        return symptoms
+    }
+
+    private mutating func note(_ symptom: Symptom) {
+        guard let severity = symptom.severity, let slash = symptom.resource.firstIndex(of: "/")
+        else { return }
+        let key = EchoBook.Key(
+            interface: String(symptom.resource[..<slash]),
+            peer: String(symptom.resource[symptom.resource.index(after: slash)...]))
+        if severity > .ok {
+            raised[key, default: []].insert(symptom.type)
+        } else if raised[key]?.remove(symptom.type) != nil, raised[key]?.isEmpty == true {
+            raised[key] = nil
+        }
+    }
+}

@@ -1,0 +1,173 @@
+import Antibody
+import Glibc
+import Platform
+import Protocol
+
+/// The action `regenerate_config`: writes an interface's configuration file anew, from its template or
+/// from what runs, with the key that the node has already. It never makes a key.
+struct RegenerateConfig: Verb {
+    let name = "regenerate_config"
+    let isReversible = true
+    let family = "mesh_config"
+    let toolkit: MeshToolkit
+
+    var summary: String {
+        "write /etc/wireguard/IF.conf anew from IF.conf.template, or from what runs, with the node's own "
+            + "key; parameter resource: an interface"
+    }
+
+    func plan(_ call: VerbCall) throws(VerbFailure) -> VerbPlan {
+        let subject = try toolkit.subject(call.parameters)
+        let name = subject.interface
+        try toolkit.checkRights(name)
+        let text = try compose(name)
+        let path = NodeNetwork.path(name)
+        let old = toolkit.network.configuration(name)
+        if let old, old == Array(text.content.utf8) {
+            throw MeshToolkit.permanent(
+                "\(toolkit.root.real(path)) is already what \(text.source) says")
+        }
+        var undo: JSON.Object = ["interface": .string(name), "path": .string(path)]
+        if old != nil { undo["backup"] = .string(try freeBackup(path)) }
+        let effect: JSON.Object = [
+            "path": .string(toolkit.root.real(path)), "source": .string(text.source),
+            "key_source": .string(text.keySource), "backup": undo["backup"] ?? .null,
+        ]
+        return VerbPlan(undo: undo, effect: effect)
+    }
+
+    /// A name that no backup has yet.
+    private func freeBackup(_ path: String) throws(VerbFailure) -> String {
+        for number in 1...999 {
+            let name = "\(path).skos-\(number)"
+            if access(toolkit.root.real(name), F_OK) != 0 { return name }
+        }
+        throw MeshToolkit.permanent(
+            "there are 999 backups beside \(toolkit.root.real(path)) already; remove some")
+    }
+
+    /// A new file's content, which is secret, and where its parts come from.
+    private struct Composed {
+        var content: String
+        var source: String
+        var keySource: String
+    }
+
+    private func compose(_ name: String) throws(VerbFailure) -> Composed {
+        let path = toolkit.root.real(NodeNetwork.path(name))
+        let old = try? toolkit.configuration(name).get()
+        let repair = WireGuardRepair(toolkit: toolkit)
+        let running = repair.runningKey(name)
+        guard let key = running ?? old?.privateKey else {
+            throw MeshToolkit.permanent(
+                "the node's own key is neither in the interface \(name) nor in \(path); a new one is "
+                    + "never made")
+        }
+        let keySource = running != nil ? "the interface" : "the old file"
+        let templatePath = NodeNetwork.path(name) + ".template"
+        let files = HostFiles(root: toolkit.root)
+        if let text = try? files.read(templatePath, limit: WireGuardConf.limit) {
+            let template: WireGuardConf
+            do throws(WireGuardFailure) { template = try WireGuardConf(text) } catch {
+                throw MeshToolkit.permanent("\(toolkit.root.real(templatePath)): \(error.reason)")
+            }
+            if let foreign = template.privateKey, foreign != key {
+                throw MeshToolkit.permanent(
+                    "\(toolkit.root.real(templatePath)) holds a private key that is not this node's; "
+                        + "take it out")
+            }
+            return Composed(
+                content: template.with(privateKey: key), source: "the template",
+                keySource: keySource)
+        }
+        if old?.privateKey != nil, old?.peers.isEmpty == false {
+            throw MeshToolkit.permanent(
+                "\(path) is in order, and there is no \(toolkit.root.real(templatePath)) to make it "
+                    + "from")
+        }
+        return Composed(
+            content: try runningText(name, old), source: "what runs", keySource: keySource)
+    }
+
+    /// What runs, as a file, with those lines of the old one that are for `wg-quick`.
+    private func runningText(_ name: String, _ old: WireGuardConf?) throws(VerbFailure) -> String {
+        do throws(WireGuardFailure) {
+            let text = try toolkit.tool.run(["showconf", name])
+            let conf = try WireGuardConf(text)
+            guard conf.privateKey != nil, !conf.peers.isEmpty else {
+                throw WireGuardFailure("\(name) has no key or no peers to make a file from")
+            }
+            var lines = old?.quickLines ?? []
+            if !lines.contains(where: { $0.lowercased().hasPrefix("address") }) {
+                let link = try? toolkit.link(name)
+                let addresses = link.flatMap { try? NetworkAddresses.all($0.index) } ?? []
+                lines += addresses.map { "Address = \($0)" }
+            }
+            return conf.adding(lines)
+        } catch { throw MeshToolkit.permanent(error.reason) }
+    }
+
+    func execute(_ plan: VerbPlan) throws(VerbFailure) -> JSON.Object {
+        guard let name = plan.undo["interface"]?.string, let path = plan.undo["path"]?.string else {
+            throw MeshToolkit.permanent("the plan names no interface")
+        }
+        let text = try compose(name)
+        let real = toolkit.root.real(path)
+        do throws(FileFailure) {
+            if let backup = plan.undo["backup"]?.string,
+                let old = toolkit.network.configuration(name)
+            {
+                try SecretFile.replace(toolkit.root.real(backup), old)
+            }
+            try SecretFile.replace(real, Array(text.content.utf8))
+        } catch { throw MeshToolkit.transient("\(error)") }
+        guard toolkit.network.configuration(name) == Array(text.content.utf8) else {
+            throw MeshToolkit.transient("\(real) does not read back as it was written")
+        }
+        var result: JSON.Object = [
+            "path": .string(real), "source": .string(text.source),
+            "backup": plan.undo["backup"].map {
+                $0.string.map { .string(toolkit.root.real($0)) } ?? $0
+            }
+                ?? .null,
+        ]
+        result["applied"] = .string(apply(name))
+        return result
+    }
+
+    /// Makes a running interface follow its file.
+    private func apply(_ name: String) -> String {
+        do throws(VerbFailure) {
+            guard try toolkit.link(name) != nil else { return "no: \(name) is not there" }
+            try WireGuardRepair(toolkit: toolkit).synchronize(name)
+            return "yes"
+        } catch { return "no: \(error.reason)" }
+    }
+
+    func undo(_ undo: JSON.Object, remaining: [JSON.Object]) throws(VerbFailure) -> JSON.Object {
+        guard let name = undo["interface"]?.string, let path = undo["path"]?.string else {
+            throw MeshToolkit.permanent("the record names no interface")
+        }
+        let real = toolkit.root.real(path)
+        guard let backup = undo["backup"]?.string else {
+            // There was no file before.
+            if unlink(real) != 0, errno != ENOENT {
+                throw MeshToolkit.transient("cannot remove \(real): \(errnoText(errno))")
+            }
+            return ["path": .string(real), "state": "removed"]
+        }
+        let files = HostFiles(root: toolkit.root)
+        do throws(FileFailure) {
+            // Without a backup nothing was written yet.
+            let old: [UInt8]
+            do throws(FileFailure) {
+                old = try files.read(backup, limit: WireGuardConf.limit)
+            } catch {
+                guard error.errno == ENOENT else { throw error }
+                return ["path": .string(real), "state": "unchanged"]
+            }
+            try SecretFile.replace(real, old)
+        } catch { throw MeshToolkit.transient("\(error)") }
+        return ["path": .string(real), "state": "restored", "applied": .string(apply(name))]
+    }
+}

@@ -1,0 +1,188 @@
+import Antibody
+import Glibc
+import Platform
+import Protocol
+
+/// The steps that change a WireGuard interface. Each of them does one thing, and says why it cannot.
+struct WireGuardRepair: Sendable {
+    let toolkit: MeshToolkit
+
+    // MARK: Endpoints
+
+    /// The endpoints that peers are to have, as `address:port`, where the file says otherwise than
+    /// what runs. Blocks while names are resolved.
+    static func newEndpoints(
+        _ peers: [WireGuardPeer], _ conf: WireGuardConf
+    ) -> [(peer: String, endpoint: String)] {
+        let written = Dictionary(
+            conf.peers.map { ($0.publicKey, $0.endpoint) }, uniquingKeysWith: { first, _ in first })
+        return peers.compactMap { peer in
+            guard let endpoint = written[peer.publicKey] ?? nil,
+                let colon = endpoint.lastIndex(of: ":"),
+                let port = UInt16(endpoint[endpoint.index(after: colon)...])
+            else { return nil }
+            var host = endpoint[..<colon]
+            if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
+            let addresses =
+                IPAddress(String(host)).map { [$0] } ?? CommandPath.resolve(String(host)) ?? []
+            let texts = addresses.map { $0.isV6 ? "[\($0)]:\(port)" : "\($0):\(port)" }
+            // Where it is must not be among several where it may be.
+            guard let first = texts.first, !texts.contains(peer.endpoint ?? "") else { return nil }
+            let family = peer.endpointAddress?.isV6
+            let same = zip(addresses, texts).first { $0.0.isV6 == family }?.1
+            return (peer.publicKey, same ?? first)
+        }
+    }
+
+    /// Sets the endpoints that the file says now.
+    func setEndpoints(_ name: String, _ peer: String?) throws(VerbFailure) {
+        let device = try device(name)
+        let conf = try configuration(name)
+        let peers = device.peers.filter { peer == nil || $0.publicKey == peer }
+        for (key, endpoint) in Self.newEndpoints(peers, conf) {
+            try wg(["set", name, "peer", key, "endpoint", endpoint])
+        }
+    }
+
+    // MARK: The file
+
+    /// Why the file must not be given to `wg syncconf`; `nil`: it may.
+    func syncObstacle(_ name: String, _ conf: WireGuardConf) -> String? {
+        guard let written = conf.privateKey else {
+            return "the configuration file holds no private key: the interface would lose its own"
+        }
+        guard let running = runningKey(name) else {
+            return "the interface's own key cannot be compared with the file's"
+        }
+        return written == running
+            ? nil : "the configuration file holds another private key than the interface"
+    }
+
+    /// The key of a running interface. Secret: only to be compared, or written into its own file.
+    func runningKey(_ name: String) -> String? {
+        guard var output = try? toolkit.tool.run(["show", name, "private-key"]) else { return nil }
+        defer { for index in output.indices { output[index] = 0 } }
+        let text = String(decoding: output.prefix { $0 > 0x20 }, as: UTF8.self)
+        return WireGuardKey.isKey(text) ? text : nil
+    }
+
+    /// Makes the interface run what the file says. Peers that are the same keep their sessions.
+    func synchronize(_ name: String) throws(VerbFailure) {
+        let conf = try configuration(name)
+        if let obstacle = syncObstacle(name, conf) { throw MeshToolkit.permanent(obstacle) }
+        let device = try device(name)
+        // What the file leaves open, the interface keeps: wg would choose another port, and drop the
+        // mark on which wg-quick's rules depend.
+        var text = conf.stripped
+        var extra: [String] = []
+        if !conf.has("listenport"), device.listenPort != 0 {
+            extra.append("ListenPort = \(device.listenPort)")
+        }
+        if !conf.has("fwmark"), device.mark != 0 { extra.append("FwMark = \(device.mark)") }
+        if !extra.isEmpty, let whole = try? WireGuardConf(text.utf8) { text = whole.adding(extra) }
+        let file: SecretFile
+        do throws(FileFailure) { file = try SecretFile.temporary(Array(text.utf8)) } catch {
+            throw MeshToolkit.transient("\(error)")
+        }
+        defer { file.remove() }
+        try wg(["syncconf", name, file.path])
+    }
+
+    // MARK: The link
+
+    /// Switches an interface on, and brings back the routes that went with it.
+    func switchOn(_ name: String) throws(VerbFailure) {
+        let link = try link(name)
+        try set(link, up: true)
+        guard case .success(let conf) = toolkit.configuration(name), conf.makesRoutes else {
+            return
+        }
+        try addRoutes(conf.peers.flatMap(\.allowedIPs).compactMap { IPPrefix($0) }, link)
+    }
+
+    /// Adds the routes that `wg-quick` makes for allowed IPs, where they are missing.
+    private func addRoutes(_ ranges: [IPPrefix], _ link: NetworkLink) throws(VerbFailure) {
+        for isV6 in [false, true] {
+            // A range of everything has rules and a table of its own.
+            let wanted = ranges.filter { $0.address.isV6 == isV6 && $0.length > 0 }
+            guard !wanted.isEmpty else { continue }
+            let existing = try routes(link, isV6: isV6)
+            for range in wanted.sorted() {
+                let isCovered = existing.contains {
+                    $0.prefix.contains(range.address) && $0.prefix.length <= range.length
+                }
+                if isCovered { continue }
+                let route = NetworkRoute(
+                    prefix: range, gateway: nil, device: link.index, metric: 0, table: 254)
+                try put(route)
+            }
+        }
+    }
+
+    /// Takes an interface down and up again; its routes and addresses are as before.
+    func cycle(_ name: String) throws(VerbFailure) {
+        let link = try link(name)
+        let before = try routes(link, isV6: false) + routes(link, isV6: true)
+        let addresses = (try? NetworkAddresses.lostWithLink(link.index)) ?? []
+        try set(link, up: false)
+        try set(link, up: true)
+        for address in addresses {
+            do throws(NetlinkFailure) { try NetworkAddresses.restore(address) } catch {
+                throw MeshToolkit.transient("\(error)")
+            }
+        }
+        let after = try routes(link, isV6: false) + routes(link, isV6: true)
+        for route in before where !after.contains(where: { $0.isSamePlace(as: route) }) {
+            try put(route)
+        }
+    }
+
+    private func set(_ link: NetworkLink, up isUp: Bool) throws(VerbFailure) {
+        do throws(NetlinkFailure) { try NetworkLinks.set(link.index, up: isUp) } catch {
+            throw MeshToolkit.transient("\(error)")
+        }
+    }
+
+    private func put(_ route: NetworkRoute) throws(VerbFailure) {
+        do throws(NetlinkFailure) { try NetworkRoutes.replace(route) } catch {
+            throw MeshToolkit.transient("\(error)")
+        }
+    }
+
+    /// The routes through a link that somebody made; the kernel makes its own again.
+    private func routes(
+        _ link: NetworkLink, isV6: Bool
+    ) throws(VerbFailure) -> [NetworkRoute] {
+        do throws(NetlinkFailure) {
+            return try NetworkRoutes.all(isV6: isV6).filter {
+                $0.device == link.index && $0.table != 255
+            }
+        } catch { throw MeshToolkit.transient("\(error)") }
+    }
+
+    // MARK: Parts
+
+    private func link(_ name: String) throws(VerbFailure) -> NetworkLink {
+        guard let link = try toolkit.link(name) else {
+            throw MeshToolkit.permanent("\(name) is not there")
+        }
+        return link
+    }
+
+    private func device(_ name: String) throws(VerbFailure) -> WireGuardDevice {
+        try toolkit.device(try link(name))
+    }
+
+    private func configuration(_ name: String) throws(VerbFailure) -> WireGuardConf {
+        switch toolkit.configuration(name) {
+        case .success(let conf): return conf
+        case .failure(let failure): throw MeshToolkit.permanent(failure.reason)
+        }
+    }
+
+    private func wg(_ arguments: [String]) throws(VerbFailure) {
+        do throws(WireGuardFailure) { _ = try toolkit.tool.run(arguments) } catch {
+            throw MeshToolkit.transient(error.reason)
+        }
+    }
+}

@@ -1,0 +1,162 @@
+package import Platform
+
+/// The text of a configuration file as `wg-quick` reads it. Pure. Nothing that is secret leaves it but
+/// in a text that goes into such a file again.
+package struct WireGuardConf: Sendable {
+    /// A file is at most this long; 5,000 peers take a quarter of it.
+    package static let limit = 4 << 20
+
+    /// One line: the section it stands in, and its name and value where it has them.
+    private struct Line {
+        var text: Substring
+        var section: String
+        var name: String
+        var value: Substring
+        var isSection: Bool
+    }
+
+    /// The lines that `wg` itself knows; the others are for `wg-quick`.
+    private static let known: [String: Set<String>] = [
+        "interface": ["privatekey", "listenport", "fwmark"],
+        "peer": ["publickey", "presharedkey", "allowedips", "endpoint", "persistentkeepalive"],
+    ]
+
+    private let lines: [Line]
+
+    /// - Throws: `WireGuardFailure` naming the line that makes no sense, without its content.
+    package init(_ text: some Collection<UInt8>) throws(WireGuardFailure) {
+        guard text.count <= Self.limit else {
+            throw WireGuardFailure("it is longer than \(Self.limit) bytes")
+        }
+        var lines: [Line] = []
+        var section = ""
+        let whole = String(decoding: text, as: UTF8.self)
+        for (index, line) in whole.split(
+            omittingEmptySubsequences: false, whereSeparator: \.isNewline
+        ).enumerated() {
+            let bare = Self.trimmed(line.prefix { $0 != "#" })
+            if bare.isEmpty {
+                lines.append(
+                    Line(text: line, section: section, name: "", value: "", isSection: false))
+                continue
+            }
+            if bare.hasPrefix("["), bare.hasSuffix("]") {
+                section = bare.dropFirst().dropLast().lowercased()
+                guard Self.known[section] != nil else {
+                    throw WireGuardFailure("line \(index + 1): an unknown section")
+                }
+                lines.append(
+                    Line(text: line, section: section, name: "", value: "", isSection: true))
+                continue
+            }
+            guard let equals = bare.firstIndex(of: "="), !section.isEmpty else {
+                throw WireGuardFailure("line \(index + 1): neither a section nor a setting")
+            }
+            lines.append(
+                Line(
+                    text: line, section: section,
+                    name: Self.trimmed(bare[..<equals]).lowercased(),
+                    value: Self.trimmed(bare[bare.index(after: equals)...]), isSection: false))
+        }
+        self.lines = lines
+    }
+
+    /// Its peers, without what is secret about them.
+    package var peers: [ConfiguredPeer] {
+        var peers: [ConfiguredPeer] = []
+        var current: ConfiguredPeer?
+        for line in lines {
+            if line.isSection {
+                if let peer = current, !peer.publicKey.isEmpty { peers.append(peer) }
+                current = line.section == "peer" ? ConfiguredPeer(publicKey: "") : nil
+                if peers.count >= WireGuardLimits.peers { return peers }
+                continue
+            }
+            switch line.name {
+            case "publickey" where WireGuardKey.isKey(line.value):
+                current?.publicKey = String(line.value)
+            case "endpoint": current?.endpoint = String(line.value)
+            case "allowedips":
+                let ranges = line.value.split(separator: ",").compactMap {
+                    IPPrefix(Self.trimmed($0))?.description
+                }
+                current?.allowedIPs += ranges
+            default: break
+            }
+        }
+        if let peer = current, !peer.publicKey.isEmpty { peers.append(peer) }
+        return peers
+    }
+
+    /// Whether `wg-quick` would make routes for the allowed IPs by itself.
+    package var makesRoutes: Bool {
+        !lines.contains { line in
+            line.section == "interface" && line.name == "table" && line.value.lowercased() != "auto"
+        }
+    }
+
+    /// The private key that is written, if one is. Secret: only for a file that is to hold it.
+    package var privateKey: String? {
+        lines.first { $0.section == "interface" && $0.name == "privatekey" }
+            .flatMap { WireGuardKey.isKey($0.value) ? String($0.value) : nil }
+    }
+
+    /// Whether its interface has a setting, which is named in lower case.
+    package func has(_ name: String) -> Bool {
+        lines.contains { $0.section == "interface" && $0.name == name }
+    }
+
+    /// What `wg syncconf` understands of it. Secret.
+    package var stripped: String {
+        lines.filter { line in
+            line.isSection || Self.known[line.section]?.contains(line.name) == true
+        }.map { $0.text + "\n" }.joined()
+    }
+
+    /// The lines that are for `wg-quick` only, such as `Address`.
+    package var quickLines: [String] {
+        lines.filter { line in
+            line.section == "interface" && !line.name.isEmpty
+                && Self.known["interface"]?.contains(line.name) != true
+        }.map { String(Self.trimmed($0.text)) }
+    }
+
+    /// The same text with a private key in the place of the one it has, or lacks. Secret.
+    package func with(privateKey: String) -> String {
+        var text = ""
+        var isWritten = false
+        for line in lines where !(line.section == "interface" && line.name == "privatekey") {
+            text += line.text + "\n"
+            if line.isSection, line.section == "interface", !isWritten {
+                text += "PrivateKey = \(privateKey)\n"
+                isWritten = true
+            }
+        }
+        if !isWritten { text = "[Interface]\nPrivateKey = \(privateKey)\n\n" + text }
+        // Splitting a text that ends with a newline leaves an empty line behind it.
+        while text.hasSuffix("\n\n") { text.removeLast() }
+        return text
+    }
+
+    /// The same text with further lines in its interface's section.
+    package func adding(_ extra: [String]) -> String {
+        var text = ""
+        var isWritten = false
+        for line in lines {
+            text += line.text + "\n"
+            if line.isSection, line.section == "interface", !isWritten {
+                for line in extra { text += line + "\n" }
+                isWritten = true
+            }
+        }
+        while text.hasSuffix("\n\n") { text.removeLast() }
+        return text
+    }
+
+    private static func trimmed(_ text: Substring) -> Substring {
+        var rest = text
+        while rest.last?.isWhitespace == true { rest.removeLast() }
+        while rest.first?.isWhitespace == true { rest.removeFirst() }
+        return rest
+    }
+}

@@ -1,0 +1,56 @@
+import Glibc
+
+/// The addresses of this network namespace's interfaces.
+package enum NetworkAddresses {
+    private static let structureBytes = 8
+    /// IFA_F_NODAD, HOMEADDRESS, MANAGETEMPADDR, NOPREFIXROUTE, MCAUTOJOIN
+    private static let ownFlags: UInt32 = 0x02 | 0x10 | 0x100 | 0x200 | 0x400
+
+    private static func dump(_ index: Int32) throws(NetlinkFailure) -> [[UInt8]] {
+        let answers = try NetlinkSocket().ask(
+            "list addresses", type: 22, flags: Netlink.dump,
+            [UInt8](repeating: 0, count: structureBytes))
+        return answers.map(\.payload).filter {
+            $0.count >= structureBytes && $0.number(at: 4, as: Int32.self) == index
+        }
+    }
+
+    /// The addresses of an interface with the lengths of their networks; not those that the kernel
+    /// gives by itself.
+    package static func all(_ index: Int32) throws(NetlinkFailure) -> [String] {
+        try dump(index).compactMap { payload in
+            // Its own address; the peer's on a link between two.
+            let attributes = NetlinkAttribute.list(payload[structureBytes...])
+            let value = (attributes.first { $0.type == 2 } ?? attributes.first { $0.type == 1 })
+            guard let value, let address = IPAddress(bytes: value.value), payload[3] != 253
+            else { return nil }
+            return "\(address)/\(payload[1])"
+        }
+    }
+
+    /// The addresses that the kernel drops when a link is switched off, as `restore` takes them: those
+    /// of IPv6 that somebody has given.
+    package static func lostWithLink(_ index: Int32) throws(NetlinkFailure) -> [[UInt8]] {
+        try dump(index).filter { $0[0] == 10 && $0[3] != 253 }
+    }
+
+    /// Puts an address back.
+    package static func restore(_ payload: [UInt8]) throws(NetlinkFailure) {
+        var request = Array(payload.prefix(structureBytes))
+        for attribute in NetlinkAttribute.list(payload[structureBytes...]) {
+            switch attribute.type {
+            // IFA_ADDRESS, IFA_LOCAL, IFA_RT_PRIORITY, IFA_PROTO
+            case 1, 2, 9, 11: request += attribute.encoded
+            // IFA_FLAGS: what somebody has asked for, without states.
+            case 8:
+                let flags = (attribute.number ?? 0) & ownFlags
+                request += NetlinkAttribute(8, flags).encoded
+            // IFA_CACHEINFO and others are the kernel's own.
+            default: break
+            }
+        }
+        request[2] = 0
+        _ = try NetlinkSocket().ask(
+            "put an address back", type: 20, flags: Netlink.create | Netlink.replace, request)
+    }
+}

@@ -1,0 +1,248 @@
+import Protocol
+import Testing
+
+@testable import MeshHealer
+
+/// A peer over time, as its counters and echoes show it: one look every five seconds, one echo before
+/// each.
+struct PeerCourse {
+    var judge = PeerJudge()
+    var facts = PeerFacts()
+    var seconds: Int64 = 0
+    var verdict = PeerVerdict(.unknown(""))
+
+    /// A peer that is well, and was so for a while.
+    init(proven: Bool = true) {
+        facts.handshake = start
+        facts.received = 10_000
+        facts.sent = 10_000
+        facts.endpoint = "10.99.1.2:51820"
+        facts.underlay = .there("eth0")
+        facts.echo = EchoRecord(target: "10.88.0.2")
+        guard proven else { return }
+        for _ in 0..<4 { healthy() }
+    }
+
+    private let start: Int64 = 1_700_000_000
+    var now: Timestamp { Timestamp(seconds: start + seconds) }
+
+    /// One more look: how many bytes came and went since the last, and whether the echo was answered.
+    mutating func look(
+        rx: UInt64, tx: UInt64, answered: Bool, notSent: String? = nil, every interval: Int64 = 5
+    ) {
+        seconds += interval
+        facts.received += rx
+        facts.sent += tx
+        facts.echo.take(
+            sentAt: now, milliseconds: answered ? 1 : nil, notSent: notSent)
+        verdict = judge.observe(facts, at: now)
+    }
+
+    mutating func healthy() { look(rx: 80, tx: 80, answered: true) }
+
+    var fault: PeerFault? { if case .faulty(let fault) = verdict.state { fault } else { nil } }
+}
+
+@Suite("Judging a peer")
+struct PeerJudgeTests {
+    @Test(
+        "the steps of what is received",
+        arguments: [
+            (32 as UInt64, PeerJudge.Step.sign), (64, .sign), (148, .attempt), (296, .attempt),
+            (148 + 32, .attempt), (80, .data), (96 * 100, .data), (92, .data), (148 * 3, .attempt),
+            (176, .data), (160, .data),
+        ])
+    func steps(_ step: UInt64, _ kind: PeerJudge.Step) {
+        #expect(PeerJudge.kind(ofStep: step) == kind)
+    }
+
+    @Test("a peer that answers is healthy, however old its handshake is")
+    func healthy() {
+        var course = PeerCourse()
+        #expect(course.verdict.state == .healthy)
+        course.facts.handshake = 1
+        course.healthy()
+        #expect(course.verdict.state == .healthy)
+    }
+
+    @Test("one lost echo raises nothing, nor do several before the counters were watched")
+    func patience() {
+        var course = PeerCourse()
+        for _ in 0..<4 {
+            course.look(rx: 0, tx: 80, answered: false)
+            #expect(course.fault == nil)
+        }
+        course.look(rx: 0, tx: 148, answered: false)
+        #expect(course.fault == .unreachable)
+        course.healthy()
+        #expect(course.verdict.state == .healthy)
+    }
+
+    /// Per look of five seconds: bytes received and sent, as measured with wireguard-go.
+    static let cases: [(String, [(UInt64, UInt64)], PeerFault, String)] = [
+        (
+            "B's link is down, or B is dead, or does not know us",
+            [(0, 80), (0, 80), (0, 80), (0, 228), (0, 228), (0, 228)], .unreachable, "remote"
+        ),
+        (
+            "A's firewall drops what it sends",
+            [(0, 0), (0, 0), (0, 0), (148, 0), (148, 0), (148, 0)], .oneWay, "local_send"
+        ),
+        (
+            "nothing leaves", [(0, 0), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0)], .unreachable,
+            "local_send"
+        ),
+        (
+            "B drops what comes: one way",
+            [(0, 80), (0, 80), (0, 80), (148, 240), (148, 240), (148, 240)], .oneWay, "remote"
+        ),
+        (
+            "the same with keepalives",
+            [(32, 80), (0, 80), (32, 80), (148, 240), (180, 240), (148, 240)], .oneWay, "remote"
+        ),
+        (
+            "allowed IPs or ICMP at B",
+            [(0, 80), (32, 80), (0, 80), (32, 80), (0, 80), (32, 80)], .filtered, "remote"
+        ),
+        (
+            "other traffic goes on",
+            [(80, 80), (1500, 80), (160, 80), (992, 80), (80, 80), (0, 80)],
+            .filtered, "remote"
+        ),
+    ]
+
+    @Test("every break is named as far as one end can tell", arguments: cases)
+    func table(
+        _ name: String, _ looks: [(UInt64, UInt64)], _ fault: PeerFault, _ cause: String
+    ) {
+        var course = PeerCourse()
+        for (rx, tx) in looks { course.look(rx: rx, tx: tx, answered: false) }
+        #expect(course.fault == fault, "\(name)")
+        #expect(course.verdict.cause == cause, "\(name)")
+        #expect(!course.verdict.meaning.isEmpty)
+        #expect(course.verdict.evidence["echoes_lost"] == 6)
+    }
+
+    @Test("one way stays one way when the peer gives up, until it answers")
+    func frozen() {
+        var course = PeerCourse()
+        for (rx, tx) in Self.cases[3].1 { course.look(rx: rx, tx: tx, answered: false) }
+        for _ in 0..<40 { course.look(rx: 0, tx: 80, answered: false) }
+        #expect(course.fault == .oneWay)
+        #expect(course.verdict.isDead)
+    }
+
+    @Test("a peer that was filtered and then falls silent is unreachable")
+    func silence() {
+        var course = PeerCourse()
+        for (rx, tx) in Self.cases[5].1 { course.look(rx: rx, tx: tx, answered: false) }
+        #expect(course.fault == .filtered)
+        for _ in 0..<8 { course.look(rx: 0, tx: 80, answered: false) }
+        #expect(course.fault == .unreachable)
+    }
+
+    @Test("counters that were reset begin the watch anew")
+    func reset() {
+        var course = PeerCourse()
+        for _ in 0..<3 { course.look(rx: 0, tx: 80, answered: false) }
+        course.facts.received = 0
+        course.facts.sent = 0
+        for _ in 0..<4 {
+            course.look(rx: 0, tx: 80, answered: false)
+            #expect(course.fault == nil)
+        }
+        course.look(rx: 0, tx: 80, answered: false)
+        #expect(course.fault == .unreachable)
+    }
+
+    @Test("what cannot be sent is this node's own fault, and needs no watching")
+    func notSent() {
+        var course = PeerCourse()
+        course.look(rx: 0, tx: 0, answered: false, notSent: "Network is unreachable")
+        #expect(course.fault == nil)
+        course.look(rx: 0, tx: 0, answered: false, notSent: "Network is unreachable")
+        #expect(course.fault == .unreachable)
+        #expect(course.verdict.cause == "local_send")
+    }
+
+    @Test("a route that leads nowhere is named although a bound echo gets through")
+    func blackhole() {
+        var course = PeerCourse()
+        course.facts.routeFault = "Invalid argument"
+        course.healthy()
+        #expect(course.fault == .unreachable)
+        #expect(course.verdict.cause == "local_route")
+        course.facts.routeFault = nil
+        course.healthy()
+        #expect(course.verdict.state == .healthy)
+    }
+
+    @Test("a way to the endpoint that goes is named at once, one that never was there is not")
+    func underlay() {
+        var course = PeerCourse()
+        course.facts.underlay = .gone("Network is unreachable")
+        course.seconds += 1
+        #expect(course.judge.observe(course.facts, at: course.now).cause == "underlay")
+        // It is back.
+        course.facts.underlay = .there("eth0")
+        course.healthy()
+        #expect(course.verdict.state == .healthy)
+        // Rules know another way: an answer is an answer.
+        var other = PeerCourse()
+        other.facts.underlay = .gone("Network is unreachable")
+        other.healthy()
+        #expect(other.verdict.state == .healthy)
+    }
+
+    @Test("an idle peer that has never answered an echo is judged by its handshake")
+    func unproven() {
+        var course = PeerCourse(proven: false)
+        for _ in 0..<8 { course.look(rx: 32, tx: 80, answered: false) }
+        #expect(course.verdict.state == .healthy, "its handshake is 40 seconds old")
+        course.facts.handshake -= 200
+        for _ in 0..<8 { course.look(rx: 0, tx: 148, answered: false) }
+        #expect(course.fault == .unreachable)
+        #expect(course.verdict.isDead)
+    }
+
+    @Test("what cannot be known raises nothing", arguments: 0..<3)
+    func unknown(_ kind: Int) {
+        var course = PeerCourse(proven: false)
+        course.facts.handshake = 0
+        switch kind {
+        case 0: course.facts.endpoint = nil
+        case 1: course.facts.isRoaming = true
+        default: course.facts.echo.obstacle = "its allowed IPs name no host"
+        }
+        for _ in 0..<20 {
+            course.look(rx: 0, tx: 148, answered: false)
+            #expect(course.fault == nil)
+            #expect(course.verdict.state != .healthy)
+        }
+    }
+
+    @Test("a peer with an endpoint that never shook hands is unreachable")
+    func never() {
+        var course = PeerCourse(proven: false)
+        course.facts.handshake = 0
+        for _ in 0..<5 { course.look(rx: 0, tx: 148, answered: false) }
+        #expect(course.fault == .unreachable)
+    }
+
+    @Test("a peer that moves is said to have moved until it has settled")
+    func moves() {
+        var watch = EndpointWatch()
+        var course = PeerCourse()
+        #expect(watch.observe(course.facts, at: course.now) == nil)
+        course.facts.endpoint = "10.99.1.9:51820"
+        course.healthy()
+        let move = watch.observe(course.facts, at: course.now)
+        #expect(move?.from == "10.99.1.2:51820")
+        #expect(move?.to == "10.99.1.9:51820")
+        for _ in 0..<13 { course.healthy() }
+        #expect(watch.observe(course.facts, at: course.now) == nil)
+        course.facts.isRoaming = true
+        course.facts.endpoint = "10.99.1.3:51820"
+        #expect(watch.observe(course.facts, at: course.now) == nil)
+    }
+}

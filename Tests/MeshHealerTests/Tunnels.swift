@@ -1,0 +1,243 @@
+import Foundation
+import Glibc
+import Platform
+import Synchronization
+
+/// Three network namespaces A, B and C with `wireguard-go` in each, connected A to B and A to C, both
+/// outside (10.99.1.0/24, 10.99.2.0/24) and through tunnels (10.88.0.1, .2 and .3). Gone with its last
+/// user.
+final class Tunnels: Sendable {
+    /// What is missing on this machine; `nil`: nothing.
+    static let obstacle: String? = {
+        guard getuid() == 0 else { return "network namespaces need root" }
+        for program in ["ip", "wg", "wireguard-go", "nft", "ping"] {
+            let found = ["/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"].contains {
+                access($0 + program, X_OK) == 0
+            }
+            if !found { return "\(program) is not installed" }
+        }
+        if access("/dev/net/tun", F_OK) != 0 {
+            mkdir("/dev/net", 0o755)
+            mknod("/dev/net/tun", S_IFCHR | 0o600, 10 << 8 | 200)
+        }
+        let name = "skos\(getpid() % 10_000)try"
+        guard (try? command("ip", "netns", "add", name))?.code == 0 else {
+            return "network namespaces cannot be made here"
+        }
+        _ = try? command("ip", "netns", "del", name)
+        return nil
+    }()
+
+    private static let count = Mutex(0)
+
+    /// In front of the names of namespaces and interfaces, which are unique on the machine.
+    let prefix: String
+    let directory: NodeRoot
+    /// Public keys of a, b and c.
+    let keys: [String: String]
+    private let processes = Mutex<[String: Process]>([:])
+
+    init() throws {
+        let number = Self.count.withLock { count in
+            count += 1
+            return count
+        }
+        prefix = "s\(String(getpid() % 46_656, radix: 36))\(String(number, radix: 36))"
+        directory = try NodeRoot()
+        var keys: [String: String] = [:]
+        for name in ["a", "b", "c"] {
+            let secret = try command("wg", "genkey").output
+            try secret.write(
+                toFile: "\(directory.path)/\(name).key", atomically: false, encoding: .utf8)
+            let made = try command("sh", "-c", "wg pubkey <'\(directory.path)/\(name).key'")
+            keys[name] = made.output.trimmingCharacters(in: .whitespacesAndNewlines)
+        }
+        self.keys = keys
+        for name in ["a", "b", "c"] {
+            try ip("netns", "add", space(name))
+            try ip("-n", space(name), "link", "set", "lo", "up")
+        }
+        try connect("b", "1")
+        try connect("c", "2")
+        for name in ["a", "b", "c"] { try start(name) }
+        try configure()
+    }
+
+    deinit {
+        for process in processes.withLock({ $0 }).values where process.isRunning {
+            kill(process.processIdentifier, SIGKILL)
+            process.waitUntilExit()
+        }
+        for name in ["a", "b", "c"] {
+            let pids = (try? command("ip", "netns", "pids", space(name)))?.output ?? ""
+            for pid in pids.split(separator: "\n").compactMap({ pid_t($0) }) { kill(pid, SIGKILL) }
+            _ = try? command("ip", "netns", "del", space(name))
+            unlink("/var/run/wireguard/\(tunnel(name)).sock")
+        }
+    }
+
+    func space(_ name: String) -> String { prefix + name }
+    func tunnel(_ name: String) -> String { "wg\(prefix)\(name)" }
+    func cable(_ from: String, _ to: String) -> String { "v\(prefix)\(from)\(to)" }
+    func key(_ name: String) -> String { keys[name] ?? "" }
+    /// A peer of A as alerts name it.
+    func resource(_ peer: String) -> String { "\(tunnel("a"))/\(key(peer))" }
+
+    @discardableResult
+    func ip(_ arguments: String...) throws -> String {
+        try run(["ip"] + arguments)
+    }
+
+    /// Runs a program in a namespace to its end.
+    @discardableResult
+    func exec(_ name: String, _ arguments: String...) throws -> String {
+        try run(["ip", "netns", "exec", space(name)] + arguments)
+    }
+
+    private func run(_ arguments: [String]) throws -> String {
+        let output = try Subprocess(
+            "/usr/bin/env", ["sh", "-c", "\"$@\" 2>&1", "sh"] + arguments, timeLimit: .seconds(30)
+        ).run()
+        let text = String(decoding: output.output, as: UTF8.self)
+        guard output.exitCode == 0 else {
+            throw TunnelFailure(description: "\(arguments): \(text)")
+        }
+        return text
+    }
+
+    private func connect(_ name: String, _ number: String) throws {
+        try ip(
+            "link", "add", cable("a", name), "netns", space("a"), "type", "veth", "peer", "name",
+            cable(name, "a"), "netns", space(name))
+        try ip("-n", space("a"), "addr", "add", "10.99.\(number).1/24", "dev", cable("a", name))
+        try ip("-n", space(name), "addr", "add", "10.99.\(number).2/24", "dev", cable(name, "a"))
+        try ip("-n", space("a"), "link", "set", cable("a", name), "up")
+        try ip("-n", space(name), "link", "set", cable(name, "a"), "up")
+    }
+
+    /// Starts a process in a namespace, to be ended with it.
+    @discardableResult
+    func launch(
+        _ name: String, in space: String, _ arguments: [String],
+        environment: [String: String] = [:], log: String? = nil
+    ) throws -> Process {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = ["ip", "netns", "exec", self.space(space)] + arguments
+        process.environment = environment.merging(
+            ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"], uniquingKeysWith: { own, _ in own })
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        if let log {
+            _ = FileManager.default.createFile(atPath: log, contents: nil)
+            let handle = FileHandle(forWritingAtPath: log)
+            process.standardOutput = handle
+            process.standardError = handle
+        }
+        try process.run()
+        processes.withLock { $0[name] = process }
+        return process
+    }
+
+    /// Starts the tunnel's program.
+    func start(_ name: String) throws {
+        unlink("/var/run/wireguard/\(tunnel(name)).sock")
+        try launch("wg-\(name)", in: name, ["wireguard-go", "-f", tunnel(name)])
+        for _ in 0..<1000 {
+            if WireGuardSocket().presence(tunnel(name)) == .alive { return }
+            usleep(10_000)
+        }
+        throw TunnelFailure(description: "wireguard-go \(tunnel(name)) does not start")
+    }
+
+    /// Kills the tunnel's program, which takes its interface with it.
+    func stop(_ name: String) {
+        guard let process = processes.withLock({ $0["wg-\(name)"] }) else { return }
+        kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
+    }
+
+    private func configure() throws {
+        for (number, name) in ["a", "b", "c"].enumerated() {
+            let tunnel = tunnel(name)
+            try ip("-n", space(name), "addr", "add", "10.88.0.\(number + 1)/24", "dev", tunnel)
+            try ip("-n", space(name), "link", "set", tunnel, "mtu", "1420", "up")
+            try exec(
+                name, "wg", "set", tunnel, "listen-port", "51820", "private-key",
+                "\(directory.path)/\(name).key")
+        }
+        for (number, name) in ["b", "c"].enumerated() {
+            try exec(
+                "a", "wg", "set", tunnel("a"), "peer", key(name), "endpoint",
+                "10.99.\(number + 1).2:51820", "allowed-ips", "10.88.0.\(number + 2)/32")
+            try exec(
+                name, "wg", "set", tunnel(name), "peer", key("a"), "endpoint",
+                "10.99.\(number + 1).1:51820", "allowed-ips", "10.88.0.1/32")
+        }
+    }
+
+    /// A's own key, as its file holds it.
+    var secret: String {
+        ((try? String(contentsOfFile: "\(directory.path)/a.key", encoding: .utf8)) ?? "")
+            .trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+
+    /// A's configuration, as it runs now.
+    func text(endpointOfB: String = "10.99.1.2:51820") -> String {
+        """
+        [Interface]
+        PrivateKey = \(secret)
+        ListenPort = 51820
+        Address = 10.88.0.1/24
+
+        [Peer]
+        PublicKey = \(key("b"))
+        AllowedIPs = 10.88.0.2/32
+        Endpoint = \(endpointOfB)
+
+        [Peer]
+        PublicKey = \(key("c"))
+        AllowedIPs = 10.88.0.3/32
+        Endpoint = 10.99.2.2:51820
+
+        """
+    }
+
+    /// Writes A's configuration file.
+    func writeFile(_ text: String) throws { try directory.write("\(tunnel("a")).conf", text) }
+
+    /// Makes a namespace drop what it gets for WireGuard, or what it sends.
+    func drop(_ name: String, _ hook: String, from source: String? = nil) throws {
+        try exec(name, "nft", "add", "table", "inet", "test")
+        try exec(
+            name, "nft",
+            "add chain inet test drops { type filter hook \(hook) priority 0 ; policy accept ; }")
+        let match = source.map { "ip daddr \($0) " } ?? ""
+        try exec(name, "nft", "add rule inet test drops \(match)udp dport 51820 drop")
+    }
+
+    func undrop(_ name: String) throws { try exec(name, "nft", "delete", "table", "inet", "test") }
+}
+
+struct TunnelFailure: Error, CustomStringConvertible { var description: String }
+
+/// Runs `body` on a thread that lives in a network namespace, and so do the programs it starts.
+func inside<T: Sendable>(
+    _ space: String, _ body: @escaping @Sendable () throws -> T
+) async throws -> T {
+    // Swift does not see this function of the C library.
+    typealias SetNS = @convention(c) (Int32, Int32) -> Int32
+    let symbol = dlsym(UnsafeMutableRawPointer(bitPattern: 0), "setns")
+    let setns = symbol.map { unsafeBitCast($0, to: SetNS.self) }
+    return try await withCheckedThrowingContinuation { continuation in
+        Thread.detachNewThread {
+            let descriptor = open("/var/run/netns/\(space)", O_RDONLY | O_CLOEXEC)
+            defer { close(descriptor) }
+            guard descriptor >= 0, let setns, setns(descriptor, 0x4000_0000) == 0 else {
+                return continuation.resume(
+                    throwing: TunnelFailure(description: "cannot enter \(space): \(errno)"))
+            }
+            continuation.resume(with: Result(catching: body))
+        }
+    }
+}
