@@ -60,9 +60,11 @@ struct BreakVerb: Verb {
         let names =
             value.array?.compactMap(\.string)
             ?? value.string?.split(separator: ",").map { String($0.drop { $0 == " " }) } ?? []
-        let isFine = names.count == 2 && names.allSatisfy { name in
-            (1...Envelope.identifierBytes).contains(name.utf8.count)
-        }
+        let isFine =
+            names.count == 2
+            && names.allSatisfy { name in
+                (1...Envelope.identifierBytes).contains(name.utf8.count)
+            }
         guard isFine else {
             throw fields.error("pair", "two names of agents are expected, such as [\"a\",\"b\"]")
         }

@@ -139,7 +139,7 @@ final class SharedBreaks: Sendable {
         if let bucket = bucket.withLock({ $0 }) {
             do throws(BusError) {
                 isNews = try await store(change, in: bucket)
-            } catch where error.isWrongSequence {
+            } catch  where error.isWrongSequence {
                 gatekeeper.withJudge { judge, _ in judge.lost(item.key) }
                 isNews = false
             } catch {
@@ -192,7 +192,7 @@ final class SharedBreaks: Sendable {
     ) async throws(BusError) -> UInt64 {
         do throws(BusError) {
             return try await bucket.create(key, value)
-        } catch where error.isWrongSequence {
+        } catch  where error.isWrongSequence {
             guard let entry = try await bucket.get(key) else { throw error }
             let old = try? SharedBreak(decoding: entry.value)
             let isOver = old.map { $0.until <= gatekeeper.now } ?? true
@@ -250,7 +250,7 @@ final class SharedBreaks: Sendable {
                 : try await create(name, value, in: bucket)
             gatekeeper.withJudge { judge, _ in judge.stored(key, revision: revision) }
             return true
-        } catch where error.isWrongSequence {
+        } catch  where error.isWrongSequence {
             return false
         } catch {
             log.warning(

@@ -7,8 +7,8 @@ import Protocol
 /// when it is more.
 struct ChainCounter: Sendable {
     /// The like of a content counts as a repeat for ten minutes.
-    static let repeatTicks: UInt32 = 10 * 60 * 10
-    static let minuteTicks: UInt32 = 60 * 10
+    static let repeatTicks: UInt32 = 10 * 60 * 100
+    static let minuteTicks: UInt32 = 60 * 100
 
     private(set) var table: ChainTable
 

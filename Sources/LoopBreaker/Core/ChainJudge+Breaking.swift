@@ -13,7 +13,7 @@ extension ChainJudge {
         if let pair = envelope.pair, let item = breaks[.pair(pair)] {
             let isSame = item.chainID == envelope.chainID
             let isOlder = counter.firstSeen(key).map {
-                $0 < counter.table.ticks(item.opened)
+                $0 <= counter.table.ticks(item.opened)
             }
             let isOther = envelope.content.map { content in
                 !item.contents.isEmpty && !item.contents.contains { $0.isLike(content) }

@@ -98,7 +98,8 @@ package struct ChainJudge: Sendable {
         guard granted else {
             for key in trial.keys { breaks[key]?.claimedAt = nil }
             return .deny(
-                reason: "another trial of chain \(Name.quoted(trial.envelope.chainID)) is under way",
+                reason:
+                    "another trial of chain \(Name.quoted(trial.envelope.chainID)) is under way",
                 until: now + trialTime)
         }
         for key in trial.keys { beginTrial(key, trial.envelope, at: now) }

@@ -25,7 +25,7 @@ struct ChainRecord: Sendable {
     var tokens: UInt64 = 0
     var count: UInt32 = 0
     var depth: UInt32 = 0
-    /// In tenths of a second since the table was made.
+    /// In hundredths of a second since the table was made.
     var firstSeen: UInt32 = 0
     var lastSeen: UInt32 = 0
     /// Where its detail is.

@@ -12,7 +12,7 @@ struct ChainTable: Sendable {
     /// Records that one sweep looks at.
     static let sweepSize = 8192
     /// A chain that is quiet for this long is over: 30 minutes.
-    static let idleTicks: UInt32 = 30 * 60 * 10
+    static let idleTicks: UInt32 = 30 * 60 * 100
 
     let limit: Int
     let detailLimit: Int
@@ -39,9 +39,9 @@ struct ChainTable: Sendable {
     var count: Int { places.count }
     var detailCount: Int { details.count - freeDetails.count }
 
-    /// Tenths of a second since the table was made.
+    /// Hundredths of a second since the table was made; enough for sixteen months.
     func ticks(_ time: Timestamp) -> UInt32 {
-        UInt32(clamping: (time - base).wholeNanoseconds / 100_000_000)
+        UInt32(clamping: (time - base).wholeNanoseconds / 10_000_000)
     }
 
     /// A chain's name in this process. Seeded, so that nobody can make two names collide.

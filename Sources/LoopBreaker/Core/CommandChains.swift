@@ -66,9 +66,12 @@ package struct CommandChains: Sendable {
             let isOver = kind.seen.count > Self.limit
             if kind.isRaised, !isOver, kind.calmSince == nil { kind.calmSince = now }
             if isOver { kind.calmSince = nil }
+            if let calmSince = kind.calmSince, now - calmSince >= Self.recoveredFor {
+                kind.isRaised = false
+                kind.calmSince = nil
+            }
             if kind.isRaised { symptoms.append(symptom(name, kind.seen.count, isOver: isOver)) }
-            let isOld = kind.calmSince.map { now - $0 >= Self.recoveredFor } ?? false
-            kinds[name] = kind.seen.isEmpty && (!kind.isRaised || isOld) ? nil : kind
+            kinds[name] = kind.seen.isEmpty && !kind.isRaised ? nil : kind
         }
         return symptoms
     }

@@ -107,6 +107,9 @@ private struct WordReader {
                 length += 1
             } else if (0x30...0x39).contains(byte) {
                 hasDigit = true
+            } else if byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_") {
+                // An id has parts without a digit.
+                continue
             } else {
                 if length > 0, !hasDigit { add(word: word) }
                 (word, length, hasDigit) = (StableHash.basis, 0, false)

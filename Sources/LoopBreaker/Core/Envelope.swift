@@ -103,7 +103,8 @@ extension Envelope {
         guard payload.count <= payloadLimit else {
             throw MessageError(
                 field: "",
-                reason: "\(payload.count) bytes is more than the \(payloadLimit) that are looked at; "
+                reason:
+                    "\(payload.count) bytes is more than the \(payloadLimit) that are looked at; "
                     + "put the chain into headers (Skos-Chain-Id …)")
         }
         guard case .object(let object)? = try? JSON.parse(payload, depthLimit: Limits.messageDepth)

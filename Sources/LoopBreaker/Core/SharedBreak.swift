@@ -73,9 +73,11 @@ struct SharedBreak: Sendable, Equatable {
 
     private static func pair(_ names: [String]?, _ field: String) throws(MessageError) -> Pair? {
         guard let names else { return nil }
-        let isFine = names.count == 2 && names.allSatisfy { name in
-            (1...Envelope.identifierBytes).contains(name.utf8.count)
-        }
+        let isFine =
+            names.count == 2
+            && names.allSatisfy { name in
+                (1...Envelope.identifierBytes).contains(name.utf8.count)
+            }
         guard isFine else {
             throw MessageError(field: field, reason: "two names of agents are expected")
         }
