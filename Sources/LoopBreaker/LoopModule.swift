@@ -16,7 +16,7 @@ package final class LoopModule: AntibodyModule {
     private let gatekeeper: Gatekeeper
     private let config: Mutex<Config>
     private let commands: Mutex<CommandChains>
-    /// Why NATS cannot be listened to, for heartbeats.
+    /// What is listened to, for heartbeats.
     private let listening = Mutex<Listening>(Listening())
     /// Rung when there is a new connection or are new settings.
     private let wakeup = Wakeup()
@@ -24,7 +24,6 @@ package final class LoopModule: AntibodyModule {
     private struct Listening {
         var watched: [String] = []
         var relay: String?
-        var isShared = false
     }
 
     /// The module of this node.
@@ -40,15 +39,15 @@ package final class LoopModule: AntibodyModule {
 
     package func sample(at now: Timestamp) async -> Sample {
         var sample = Sample()
-        let (symptoms, summary) = gatekeeper.withJudge { judge, now in
-            (judge.symptoms(at: now), judge.summary)
+        let (symptoms, summary, isShared) = gatekeeper.withJudge { judge, now in
+            (judge.symptoms(at: now), judge.summary, judge.isShared)
         }
         sample.symptoms = symptoms + commands.withLock { $0.symptoms(at: now) }
         sample.metadata = summary
         let listening = listening.withLock { $0 }
         sample.metadata["watched"] = .array(listening.watched.map(JSON.string))
         sample.metadata["relay"] = listening.relay.map(JSON.string)
-        sample.metadata["shared"] = .bool(listening.isShared)
+        sample.metadata["shared"] = .bool(isShared)
         return sample
     }
 
@@ -66,7 +65,7 @@ package final class LoopModule: AntibodyModule {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await shared.run() }
             group.addTask { await self.listen(surroundings, shared, meters) }
-            group.addTask { await self.look(surroundings, shared) }
+            group.addTask { await self.look(surroundings) }
         }
     }
 
@@ -125,15 +124,13 @@ package final class LoopModule: AntibodyModule {
     private static let quick: Duration = .milliseconds(250)
     private static let slow: Duration = .seconds(60)
 
-    private func look(_ surroundings: Surroundings, _ shared: SharedBreaks) async {
+    private func look(_ surroundings: Surroundings) async {
         var last: [AlertKeeper.Key: Severity] = [:]
         while !Task.isCancelled {
             let (symptoms, hasBreaks) = gatekeeper.withJudge { judge, now in
                 judge.tick(at: now)
                 return (judge.symptoms(at: now), judge.hasBreaks)
             }
-            let isShared = shared.isShared
-            listening.withLock { $0.isShared = isShared }
             var state: [AlertKeeper.Key: Severity] = [:]
             for symptom in symptoms {
                 let key = AlertKeeper.Key(type: symptom.type, resource: symptom.resource)

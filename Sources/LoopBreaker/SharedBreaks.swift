@@ -32,9 +32,6 @@ final class SharedBreaks: Sendable {
         link.onUp(retry)
     }
 
-    /// Whether the bucket is there.
-    var isShared: Bool { bucket.withLock { $0 != nil } }
-
     /// Shares until the task is cancelled.
     func run() async {
         await withTaskGroup(of: Void.self) { group in
