@@ -40,7 +40,7 @@ package final class LoopModule: AntibodyModule {
     package func sample(at now: Timestamp) async -> Sample {
         var sample = Sample()
         let (symptoms, summary, isShared) = gatekeeper.withJudge { judge, now in
-            (judge.symptoms(at: now), judge.summary, judge.isShared)
+            (judge.tell(at: now), judge.summary, judge.isShared)
         }
         sample.symptoms = symptoms + commands.withLock { $0.symptoms(at: now) }
         sample.metadata = summary

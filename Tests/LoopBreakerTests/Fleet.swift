@@ -23,6 +23,10 @@ final class Fleet: Sendable {
         voice = try await Connection.connect(.init(urls: [server.url], name: "voice"))
         heard = try voice.subscribe("skos.>", capacity: 50_000, overflow: .block)
         try await heard.ready(timeout: .seconds(10))
+        guard jetStream else { return }
+        var alerts = StreamConfig(name: Subjects.alertStream, subjects: [Subjects.alerts])
+        alerts.duplicateWindow = .seconds(120)
+        _ = try await voice.jetStream.ensureStream(alerts)
     }
 
     deinit { voice.close() }

@@ -47,6 +47,8 @@ struct Break: Sendable, Equatable {
     var teller = ""
     /// When a message passed last that should not have; the trial is none.
     var lastPassed: Timestamp
+    /// Whether people have been told that it opened; it is not calm before that.
+    var isTold = false
     /// How many have tried to pass beside the trial.
     var attempts = 0
     /// Since when a trial waits to be granted.
@@ -85,6 +87,7 @@ struct Break: Sendable, Equatable {
         since = now
         self.until = until
         lastPassed = now
+        isTold = false
         attempts = 0
         claimedAt = nil
     }

@@ -104,9 +104,10 @@ extension ChainJudge {
         }
         var item = item
         // It is as calm as it was: breaking it again is no sign of life.
-        let lastPassed = item.lastPassed
+        let (lastPassed, isTold) = (item.lastPassed, item.isTold)
         item.reopen(because: item.reason, at: now, until: until)
         item.lastPassed = lastPassed
+        item.isTold = isTold
         item.owner = .ours
         item.isStored = false
         breaks[item.key] = item

@@ -96,8 +96,17 @@ extension ChainJudge {
         return symptoms
     }
 
+    /// As `symptoms`, for those that are going to be told.
+    package mutating func tell(at now: Timestamp) -> [Symptom] {
+        let symptoms = symptoms(at: now)
+        for symptom in symptoms {
+            breaks[.chain(ChainTable.key(symptom.resource))]?.isTold = true
+        }
+        return symptoms
+    }
+
     private func symptom(_ item: Break, at now: Timestamp) -> Symptom {
-        let isCalm = now >= max(item.lastPassed, item.since) + calmTime
+        let isCalm = item.isTold && now >= max(item.lastPassed, item.since) + calmTime
         let verdict = item.verdict ?? .iterationsExceeded
         var symptom = Symptom(
             type: verdict.rawValue, resource: item.chainID,

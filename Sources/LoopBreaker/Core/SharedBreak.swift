@@ -171,6 +171,7 @@ extension ChainJudge {
         if known == nil, breaks.count < Self.breakLimit { known = Break(shared, key, at: now) }
         guard var item = known else { return }
         if item.owner == .ours, owner == .other { report.recovered(item, at: now) }
+        if shared.state == .open, shared.since > item.since { item.isTold = false }
         item.owner = owner
         item.teller = shared.node
         item.state = shared.state
@@ -218,5 +219,7 @@ extension Break {
         contents = shared.contents
         pairs = shared.pairs
         state = shared.state
+        // By whoever opened it, before this agent has heard of it.
+        isTold = true
     }
 }
