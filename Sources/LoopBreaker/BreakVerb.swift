@@ -14,7 +14,7 @@ struct BreakVerb: Verb {
     }
 
     /// How long the shared bucket may take to know of it; it is in force here before that.
-    private static let shareLimit: Duration = .seconds(1)
+    private static let shareLimit: Duration = .seconds(2)
 
     let kind: Kind
     let gatekeeper: Gatekeeper

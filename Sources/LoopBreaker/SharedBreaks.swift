@@ -172,7 +172,7 @@ final class SharedBreaks: Sendable {
             guard known == 0 else { return false }
             revision = try await create(key, value, in: bucket)
         case .commanded: revision = try await bucket.put(key, value)
-        case .trial, .reopened:
+        case .trial, .reopened, .worsened:
             guard known > 0 else {
                 revision = try await create(key, value, in: bucket)
                 break

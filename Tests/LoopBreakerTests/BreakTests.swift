@@ -181,6 +181,21 @@ struct BreakTests {
         #expect(judge.symptoms(at: at(20)).first?.severity == .ok)
     }
 
+    @Test("a chain that runs on over a limit is told of for that, once")
+    func worse() {
+        var judge = ChainJudge()
+        for number in 0..<40 {
+            let (from, to) = number % 2 == 0 ? ("a", "b") : ("b", "a")
+            judge.observe(message("bad", from, to, says: "no, after you"), at: at(0))
+            if number == 9 { #expect(judge.breaks.values.first?.verdict == .cycleDetected) }
+        }
+        #expect(judge.breaks.values.first?.reason == "depth 11 is over 10")
+        #expect(judge.changes.map(\.kind) == [.tripped, .worsened])
+        let symptoms = judge.tell(at: at(2))
+        #expect(symptoms.map(\.type) == ["depth_exceeded", "cycle_detected"])
+        #expect(symptoms.map(\.severity) == [.critical, .ok])
+    }
+
     @Test("breakers are bounded, and limits hold without them")
     func bounded() {
         var judge = ChainJudge(limits { $0.depth = 1 })

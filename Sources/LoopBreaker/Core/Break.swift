@@ -110,6 +110,8 @@ struct BreakChange: Sendable, Equatable {
         case commanded
         case trial
         case reopened
+        /// It is broken for another reason now.
+        case worsened
         case closed
     }
 

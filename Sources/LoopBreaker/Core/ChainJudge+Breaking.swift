@@ -71,6 +71,26 @@ extension ChainJudge {
         changes.append(BreakChange(kind: .tripped, after: item))
     }
 
+    /// A chain that was broken for what it looked like runs on over a limit: that is what is told now,
+    /// since what is to be done may differ.
+    func isWorse(_ finding: Finding, than item: Break) -> Bool {
+        guard let verdict = item.verdict else { return false }
+        return finding.verdict.isSure && !verdict.isSure
+    }
+
+    mutating func worsen(_ key: UInt64, _ finding: Finding, at now: Timestamp) {
+        guard var item = breaks[.chain(key)], isWorse(finding, than: item) else { return }
+        report.recovered(item, at: now)
+        item.verdict = finding.verdict
+        item.value = finding.value
+        item.limit = finding.limit
+        item.reason = finding.reason
+        item.isTold = false
+        item.take(counter.detail(key), nil)
+        breaks[.chain(key)] = item
+        changes.append(BreakChange(kind: .worsened, after: item))
+    }
+
     /// Breaks a chain because a command says so, and the pairs between which it goes; anew when it is
     /// broken already. Returns what is broken.
     package mutating func command(

@@ -69,8 +69,12 @@ package struct ChainJudge: Sendable {
         }
         let measure = counter.measure(envelope, key, at: now)
         counter.add(envelope, key, measure, at: now)
-        guard !isBroken, let finding = limits.finding(measure) else { return }
-        exceed(finding, envelope, key, at: now)
+        guard let finding = limits.finding(measure) else { return }
+        if isBroken {
+            worsen(key, finding, at: now)
+        } else {
+            exceed(finding, envelope, key, at: now)
+        }
     }
 
     /// A program wants to know whether it may send a message.

@@ -15,6 +15,15 @@ package enum Verdict: String, Sendable, CaseIterable {
     /// Whether the chain is to be stopped; else it is only told of.
     package var stops: Bool { self != .noProgress }
 
+    /// Whether it is about a number that was set, and not about what messages look like.
+    var isSure: Bool {
+        switch self {
+        case .depthExceeded, .iterationsExceeded, .tokensExceeded, .rateExceeded, .fanOutExceeded:
+            true
+        case .cycleDetected, .contentRepeated, .noProgress: false
+        }
+    }
+
     package var severity: Severity { stops ? .critical : .warning }
 }
 
