@@ -97,7 +97,7 @@ package enum MountTable {
     /// `36 35 98:0 /root /point rw,noatime shared:1 - ext4 /dev/sda1 rw,errors=continue`
     private static func entry(_ line: ArraySlice<UInt8>) -> MountEntry? {
         let fields = line.split(separator: 0x20, omittingEmptySubsequences: false)
-        guard fields.count >= 10, let id = Int64(sysfs: fields[0]),
+        guard fields.count >= 9, let id = Int64(sysfs: fields[0]),
             let device = device(fields[2]),
             // Optional fields come before the dash.
             let dash = fields[6...].firstIndex(where: { $0.elementsEqual("-".utf8) }),

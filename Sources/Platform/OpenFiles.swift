@@ -30,6 +30,22 @@ package struct OpenFiles: Sendable {
         return isHidden ? .unknown : .closed
     }
 
+    /// Why a file of an open directory must not be taken; `nil`: nobody has it open.
+    ///
+    /// The kernel knows best, also of processes that are not shown to us. Where it does not say, as on
+    /// some file systems, what was seen of the processes decides.
+    package func objection(
+        _ status: stat, _ name: UnsafePointer<CChar>, _ directory: SafeDirectory
+    ) -> SkipReason? {
+        let seen = state(of: status)
+        if seen == .open { return .open }
+        switch directory.isOpen(name) {
+        case true?: return .open
+        case false?: return nil
+        case nil: return seen == .closed ? nil : .maybeOpen
+        }
+    }
+
     /// Looks at all processes of the node.
     ///
     /// - Throws: why they cannot be seen; then nothing is known to be closed.

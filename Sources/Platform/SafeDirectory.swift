@@ -117,6 +117,12 @@ package struct SafeDirectory: Sendable {
         return directory
     }
 
+    /// Whether anybody has a file of this directory open; `nil` where the kernel does not say.
+    package func isOpen(_ name: UnsafePointer<CChar>) -> Bool? {
+        let answer = skos_is_open(descriptor, name)
+        return answer < 0 ? nil : answer == 1
+    }
+
     /// The mount it is on, by its number in this process' mount namespace.
     package func mountID() throws(FileFailure) -> Int64 { try Self.mountID(of: descriptor) }
 

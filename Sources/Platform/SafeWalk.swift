@@ -24,6 +24,8 @@ package enum SkipReason: String, Sendable, CaseIterable {
     case tooYoung = "too_young"
     /// It has names elsewhere, so that deleting this one frees nothing.
     case hardLinked = "hard_linked"
+    /// There is not time enough for so large a file.
+    case tooLarge = "too_large"
     case open
     /// A process that may have it open does not show what it has open.
     case maybeOpen = "maybe_open"
@@ -183,10 +185,8 @@ package struct SafeWalk {
         guard seconds(status.st_mtim) <= limit, seconds(status.st_ctim) <= limit else {
             return report.skip(.tooYoung)
         }
-        switch openFiles.state(of: status) {
-        case .closed: break
-        case .open: return report.skip(.open)
-        case .unknown: return report.skip(.maybeOpen)
+        if let reason = openFiles.objection(status, name, levels[depth].directory) {
+            return report.skip(reason)
         }
         if levels[depth].trust == 0 {
             guard isWhereItWas() else { return report.skip(.changed) }
@@ -247,7 +247,6 @@ package struct SafeWalk {
             let status = levels[depth - 1].directory.status(level.name)
             if status?.st_dev == level.device && status?.st_ino == level.inode { continue }
             while levels.count > depth { leave() }
-            report.skip(.changed)
             return false
         }
         return true

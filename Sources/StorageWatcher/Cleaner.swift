@@ -111,14 +111,20 @@ package struct Cleaner: Sendable {
         _ directory: SafeDirectory, _ target: Target
     ) throws(FileFailure) -> String? {
         guard case .mount(let mount) = target else { return nil }
-        // The directory's own mount, in our own namespace; file systems have the same number in all.
+        return try fileSystem(of: directory) == mount.device
+            ? nil : "it is on another file system than \(mount.name)"
+    }
+
+    /// The file system an open directory is on: the number of its mount, for `stat` tells subvolumes
+    /// apart that share their room.
+    func fileSystem(of directory: SafeDirectory) throws(FileFailure) -> DeviceNumber {
+        // In our own namespace; a file system has the same number in all of them.
         let text = try MountTable.read(HostRoot())
         let id = Int(try directory.mountID())
         guard let own = MountTable.parse(text).first(where: { $0.id == id }) else {
-            return "what file system it is on, is not known"
+            throw FileFailure(.read, "/proc/self/mountinfo", errno: ENODATA)
         }
-        return own.device == mount.device
-            ? nil : "it is on another file system than \(mount.name)"
+        return own.device
     }
 
     // MARK: Walking

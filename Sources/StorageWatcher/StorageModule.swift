@@ -52,6 +52,8 @@ package final class StorageModule: AntibodyModule {
             .filter(\.isAvailable)
         var verbs: [any Verb] = cleanups
         if !cleanups.isEmpty { verbs.append(EmergencyVerb(cleaner, config)) }
+        let archive = ArchiveVerb(cleaner, config)
+        if archive.isAvailable { verbs.append(archive) }
         return verbs
     }
 

@@ -6,7 +6,7 @@ import Synchronization
 /// Looks at all mounts of the node, and is never kept waiting by those that hang.
 package final class StorageScanner: Sendable {
     /// How long the looks may take together before the one under way counts as hung.
-    package static let readLimit: Duration = .seconds(1)
+    package static let readLimit: Duration = .seconds(2)
 
     /// The node, or what stands in for it in a test.
     package struct Source: Sendable {

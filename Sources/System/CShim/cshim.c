@@ -129,4 +129,21 @@ int skos_identify(int directory, const char *path, struct skos_identity *identit
     return 0;
 }
 
+int skos_is_open(int directory, const char *name) {
+    int file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (file < 0) return -errno;
+    // Who opens the file while we have the lease makes the kernel send us a signal. SIGIO would end this
+    // process; SIGURG is ignored unless somebody wants it.
+    int answer = -EINVAL;
+    if (fcntl(file, F_SETSIG, SIGURG) == 0) {
+        if (fcntl(file, F_SETLEASE, F_WRLCK) == 0) {
+            answer = 0;
+        } else {
+            answer = errno == EAGAIN || errno == EBUSY ? 1 : -errno;
+        }
+    }
+    close(file);
+    return answer;
+}
+
 int skos_sync_filesystem(int descriptor) { return syncfs(descriptor) == 0 ? 0 : -errno; }

@@ -31,6 +31,10 @@ struct skos_identity {
 /// kernel knows the answer. Returns 0, or -errno.
 int skos_identify(int directory, const char *path, struct skos_identity *identity);
 
+/// Whether anybody but us has a regular file open, or mapped, or as the image of a loop device: the kernel
+/// itself says so when asked for a lease. Returns 1 or 0, or -errno when it does not say.
+int skos_is_open(int directory, const char *name);
+
 /// Writes back all of the file system that an open descriptor is on. Returns 0, or -errno.
 int skos_sync_filesystem(int descriptor);
 
