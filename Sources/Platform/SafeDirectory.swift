@@ -37,7 +37,10 @@ package struct SafeDirectory: Sendable {
     ///
     /// - Parameters:
     ///   - path: an absolute path of the node.
+    ///   - root: where the node's files are.
     ///   - method: how; `nil`: by the kernel where it can.
+    /// - Returns: the open directory.
+    /// - Throws: why it cannot be opened, or must not be.
     package static func open(
         _ path: String, root: HostRoot, method: Method? = nil
     ) throws(FileFailure) -> SafeDirectory {

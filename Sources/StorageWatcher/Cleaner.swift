@@ -4,6 +4,14 @@ package import Platform
 import Protocol
 import Settings
 
+/// A directory that an action may clean, as `skos doctor` shows it.
+package struct CleaningRoot: Sendable, Equatable {
+    package var action: String
+    package var path: String
+    /// Why it is not cleaned; `nil`: it is.
+    package var obstacle: String?
+}
+
 /// What the cleaning actions share: finding the roots, keeping to the time, and walking.
 package struct Cleaner: Sendable {
     /// How long one action cleans at most. The desk waits 30 s for it; what is left then is reported,
@@ -36,6 +44,14 @@ package struct Cleaner: Sendable {
             var status = stat()
             return stat(root.real(path), &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
         }
+    }
+
+    /// Why nothing below a root can be deleted; `nil`: it can.
+    func obstacle(_ path: String) -> String? {
+        do throws(FileFailure) {
+            try SafeDirectory.open(path, root: root, method: method).close()
+            return nil
+        } catch { return Self.reason(error) }
     }
 
     // MARK: Where

@@ -17,6 +17,8 @@ package final class StorageModule: AntibodyModule {
     private let scanner: StorageScanner
     private let cleaner: Cleaner
     private let files: any FileAccess
+    private let smart: Smart
+    private let smartWorker = TimedWorker(maxHung: 1)
     private let state: Mutex<State>
 
     /// The module of this node.
@@ -30,10 +32,11 @@ package final class StorageModule: AntibodyModule {
     /// The same with parts that tests replace.
     package init(
         config: Config, files: any FileAccess, source: StorageScanner.Source, cleaner: Cleaner,
-        readLimit: Duration = StorageScanner.readLimit
+        smart: Smart? = nil, readLimit: Duration = StorageScanner.readLimit
     ) {
         self.files = files
         self.cleaner = cleaner
+        self.smart = smart ?? Smart(program: cleaner.tools.smartctl, files: files)
         scanner = StorageScanner(source: source, settings: config.storage, readLimit: readLimit)
         state = Mutex(State(config: config, judge: StorageJudge(config)))
     }
@@ -69,15 +72,45 @@ package final class StorageModule: AntibodyModule {
         if scanner.hungCount > 0 {
             sample.metadata["reads_hung"] = .integer(Int64(scanner.hungCount))
         }
+        sample.symptoms += Raid.symptoms(files) + smart.symptoms
         let pressure = Pressure.read(files)
         if !pressure.isEmpty { sample.metadata["pressure"] = .object(pressure) }
         return sample
     }
 
-    /// What there is to watch and to clean here, for `skos doctor`.
-    package func findings() async -> Result<[MountObservation], FileFailure> {
-        do throws(FileFailure) { return .success(try await scanner.scan()) } catch {
-            return .failure(error)
+    /// Asks the disks about themselves, now and then.
+    package func run(_ surroundings: Surroundings) async {
+        guard smart.isPresent else { return }
+        let smart = smart
+        while !Task.isCancelled {
+            // The last round may still be at it; then this one is left out.
+            _ = await smartWorker.run(limit: Smart.interval) { smart.askAll() }
+            try? await Task.sleep(for: Smart.interval)
         }
     }
+
+    // MARK: For `skos doctor`
+
+    /// All mounts that are watched, as of now.
+    package func mounts() async throws(FileFailure) -> [MountObservation] {
+        try await scanner.scan()
+    }
+
+    /// What may be cleaned, and what stands in the way.
+    package func cleaningRoots() -> [CleaningRoot] {
+        let local = state.withLock { $0.config.local }
+        let lists = [
+            (CleanupVerb.Kind.temp.rawValue, local.cleanupTemp.roots),
+            (CleanupVerb.Kind.logs.rawValue, local.cleanupLogs.roots),
+            ("archive_old_data", local.archive.roots),
+        ]
+        return lists.flatMap { action, roots in
+            roots.map { root in
+                CleaningRoot(action: action, path: root, obstacle: cleaner.obstacle(root))
+            }
+        }
+    }
+
+    /// The programs of the node that are used.
+    package var tools: CleaningTools { cleaner.tools }
 }

@@ -3,6 +3,7 @@ import Glibc
 import Platform
 import Protocol
 import Settings
+import Synchronization
 import TestSupport
 import Testing
 
@@ -11,13 +12,14 @@ import Testing
 /// A FUSE file system whose server never says a word.
 final class DeadMount: Sendable {
     let point: String
-    private let descriptor: Int32
+    private let server: Mutex<Int32?>
 
     init() throws {
         var template = Array("/tmp/skos-dead-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw Volume.Failure(description: "mkdtemp") }
         point = String(decoding: template.dropLast().map(UInt8.init), as: UTF8.self)
-        descriptor = open("/dev/fuse", O_RDWR | O_CLOEXEC)
+        let descriptor = open("/dev/fuse", O_RDWR | O_CLOEXEC)
+        server = Mutex(descriptor)
         guard descriptor >= 0 else { throw Volume.Failure(description: "/dev/fuse: \(errno)") }
         typealias Mount =
             @convention(c) (
@@ -37,7 +39,9 @@ final class DeadMount: Sendable {
     deinit { end() }
 
     /// Ends the server, so that whoever waits for it gets an error.
-    func endServer() { _ = close(descriptor) }
+    func endServer() {
+        if let descriptor = server.withLock({ $0.take() }) { _ = close(descriptor) }
+    }
 
     /// Takes the mount away as well.
     func end() {
