@@ -83,8 +83,11 @@ let package = Package(
             name: "CBench", path: "bench/CBench", cSettings: [.unsafeFlags(["-O2"])],
             linkerSettings: [.linkedLibrary("nats")]),
         .executableTarget(
-            name: "skos-bench", dependencies: ["CBench"], path: "bench/skos-bench",
-            swiftSettings: strict),
+            name: "skos-bench",
+            dependencies: [
+                "CBench", "Antibody", "Platform", "Protocol", "Settings", "StorageWatcher",
+            ],
+            path: "bench/skos-bench", swiftSettings: strict),
 
         .target(
             name: "TestSupport", dependencies: ["Platform"], path: "Tests/TestSupport",
