@@ -9,10 +9,30 @@ package struct FileSelection: Sendable {
     package var unchangedSince: Double
     /// Directories inside one another that are looked into; each takes one descriptor.
     package var depthLimit = 256
+    /// A directory that is left alone with all that is in it, wherever the walk meets it.
+    package var kept: DirectoryIdentity?
 
     package init(patterns: [GlobPattern], unchangedSince: Double) {
         self.patterns = patterns
         self.unchangedSince = unchangedSince
+    }
+}
+
+/// Which directory it is, whatever it is called and reached through.
+package struct DirectoryIdentity: Sendable, Equatable {
+    let device: dev_t
+    let inode: ino_t
+
+    /// - `path`: of this process, links followed; `nil` where there is no such directory.
+    package init?(_ path: String) {
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else { return nil }
+        self.init(status)
+    }
+
+    init(_ status: stat) {
+        device = status.st_dev
+        inode = status.st_ino
     }
 }
 
@@ -29,6 +49,8 @@ package enum SkipReason: String, Sendable, CaseIterable {
     case open
     /// A process that may have it open does not show what it has open.
     case maybeOpen = "maybe_open"
+    /// It is the directory to be kept.
+    case kept
     /// Something else is mounted there.
     case otherMount = "other_mount"
     case tooDeep = "too_deep"
@@ -229,6 +251,11 @@ package struct SafeWalk {
         else {
             report.fail(FileFailure(.list, MountEntry.name(path), errno: errno))
             return directory.close()
+        }
+        guard DirectoryIdentity(status) != selection.kept else {
+            report.skip(.kept)
+            closedir(stream)
+            return
         }
         levels.append(
             Level(

@@ -58,9 +58,11 @@ struct Archiver {
     }
 
     func selection(_ session: CleaningSession) -> FileSelection {
-        FileSelection(
+        var selection = FileSelection(
             patterns: settings.patterns.map { GlobPattern(name: $0) },
             unchangedSince: session.wallSeconds - settings.minAge.inSeconds)
+        selection.kept = DirectoryIdentity(cleaner.stateDirectory)
+        return selection
     }
 
     /// Removes what earlier runs that were ended left unfinished.

@@ -24,15 +24,18 @@ package struct Cleaner: Sendable {
     package let tools: CleaningTools
     /// How long one action may take; less in tests.
     package let budget: Duration
+    /// Where this node keeps what it must not delete itself: journals, and the store of NATS.
+    package let stateDirectory: String
     /// Which method opens directories; `nil`: the best there is.
     let method: SafeDirectory.Method?
 
     /// - `tools`: the programs of the node that know how to clean.
     package init(
-        root: HostRoot, tools: CleaningTools, budget: Duration = Cleaner.budget,
-        method: SafeDirectory.Method? = nil
+        root: HostRoot, tools: CleaningTools, stateDirectory: String,
+        budget: Duration = Cleaner.budget, method: SafeDirectory.Method? = nil
     ) {
         self.root = root
+        self.stateDirectory = stateDirectory
         self.tools = tools
         self.budget = budget
         self.method = method
@@ -158,9 +161,10 @@ package struct Cleaner: Sendable {
         let roots = open(order.cleanup.roots, on: target, &session.report)
         defer { for root in roots { root.directory.close() } }
         guard !roots.isEmpty, let openFiles = session.openFiles(of: root) else { return }
-        let selection = FileSelection(
+        var selection = FileSelection(
             patterns: order.cleanup.patterns.map { GlobPattern(name: $0) },
             unchangedSince: session.wallSeconds - order.cleanup.minAge.inSeconds)
+        selection.kept = DirectoryIdentity(stateDirectory)
         for root in roots {
             guard !session.isOver else {
                 session.report.isComplete = false

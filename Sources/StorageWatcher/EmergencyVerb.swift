@@ -3,8 +3,11 @@ import Platform
 package import Protocol
 import Settings
 
-/// The action `emergency_cleanup`: the safe steps one after the other, the gentlest first, and no
-/// further than until the emergency is over.
+/// The action `emergency_cleanup`: the safe steps one after the other, the gentlest first.
+///
+/// What other actions may delete as well goes until the file system is no symptom any more: stopping
+/// just below the emergency would leave an incident that nothing else mends. Younger files go only until
+/// the emergency is over.
 package struct EmergencyVerb: Verb {
     /// In an emergency files of this age may go, should more be asked for at other times; never
     /// younger ones.
@@ -14,8 +17,8 @@ package struct EmergencyVerb: Verb {
     package let isReversible = false
     package let family = "cleanup"
     package let summary =
-        "cleanup_temp, cleanup_logs, then both for files of an hour or older, until the file system "
-        + "is below its emergency level"
+        "cleanup_temp and cleanup_logs until the file system is well; while it is above its emergency "
+        + "level, both for files of an hour or older"
     private let cleaner: Cleaner
     private let config: CurrentConfig
 
@@ -28,7 +31,7 @@ package struct EmergencyVerb: Verb {
         let target = try cleaner.target(call.parameters)
         guard call.isDryRun else {
             var effect: JSON.Object = [
-                "steps": .array(Self.steps(config().local).map { .string($0.name) })
+                "steps": .array(Self.steps(config()).map { .string($0.name) })
             ]
             effect.append(target.parameters, except: [])
             return VerbPlan(undo: target.parameters, effect: effect)
@@ -55,24 +58,39 @@ package struct EmergencyVerb: Verb {
         var name: String
         var kind: CleanupVerb.Kind
         var local: Config.Local
+        /// Where it stops.
+        var goal: CleaningGoal
+    }
+
+    /// When the emergency is over: a severity is left only below its clear threshold.
+    private static func bearable(_ config: Config) -> CleaningGoal {
+        CleaningGoal(
+            space: config.storage.clear.emergency, inodes: config.storage.inodeClear.emergency)
     }
 
     /// What is done, in this order.
-    private static func steps(_ local: Config.Local) -> [Step] {
+    private static func steps(_ config: Config) -> [Step] {
+        let (local, clear, inodeClear) = (
+            config.local, config.storage.clear, config.storage.inodeClear
+        )
+        let well = CleaningGoal(space: clear.warning, inodes: inodeClear.warning)
+        let bearable = bearable(config)
         var short = local
         short.cleanupTemp.minAge = min(local.cleanupTemp.minAge, leastAge)
         short.cleanupLogs.minAge = min(local.cleanupLogs.minAge, leastAge)
         var steps = [
-            Step(name: "cleanup_temp", kind: .temp, local: local),
-            Step(name: "cleanup_logs", kind: .logs, local: local),
+            Step(name: "cleanup_temp", kind: .temp, local: local, goal: well),
+            Step(name: "cleanup_logs", kind: .logs, local: local, goal: well),
         ]
         // The programs of the node have had their turn.
         short.journalMax = 0
         if short.cleanupTemp != local.cleanupTemp {
-            steps.append(Step(name: "cleanup_temp of an hour", kind: .temp, local: short))
+            steps.append(
+                Step(name: "cleanup_temp of an hour", kind: .temp, local: short, goal: bearable))
         }
         if short.cleanupLogs != local.cleanupLogs {
-            steps.append(Step(name: "cleanup_logs of an hour", kind: .logs, local: short))
+            steps.append(
+                Step(name: "cleanup_logs of an hour", kind: .logs, local: short, goal: bearable))
         }
         return steps
     }
@@ -80,26 +98,22 @@ package struct EmergencyVerb: Verb {
     private func run(
         on target: Cleaner.Target, isDryRun: Bool, _ session: inout CleaningSession
     ) -> JSON.Object {
-        let config = config()
-        // Left only below the clear threshold: stopping before would not end the alert.
-        let goal = CleaningGoal(
-            space: config.storage.clear.emergency, inodes: config.storage.inodeClear.emergency)
         let before = usage(target)
         var taken: [JSON] = []
-        var isReached = isMet(goal, target)
-        for step in Self.steps(config.local) where !isReached {
+        let config = config()
+        for step in Self.steps(config) where !isMet(step.goal, target) {
             guard !session.isOver else {
                 session.report.isComplete = false
                 break
             }
             taken.append(.string(step.name))
             cleaner.clean(
-                step.kind, step.local, on: target, isDryRun: isDryRun, goal: goal, &session)
-            isReached = !isDryRun && isMet(goal, target)
+                step.kind, step.local, on: target, isDryRun: isDryRun, goal: step.goal, &session)
         }
+        let isOver = isMet(Self.bearable(config), target)
         var effect = session.report.json
         effect["steps"] = .array(taken)
-        effect["reached"] = isDryRun ? nil : .bool(isReached)
+        effect["reached"] = isDryRun ? nil : .bool(isOver)
         effect["before"] = before.map(Self.json)
         if !isDryRun { effect["after"] = usage(target).map(Self.json) }
         return effect

@@ -26,7 +26,9 @@ package final class StorageModule: AntibodyModule {
         self.init(
             config: config, files: HostFiles(root: hostRoot),
             source: StorageScanner.Source(hostRoot),
-            cleaner: Cleaner(root: hostRoot, tools: CleaningTools.find(hostRoot)))
+            cleaner: Cleaner(
+                root: hostRoot, tools: CleaningTools.find(hostRoot),
+                stateDirectory: config.stateDirectory))
     }
 
     /// The same with parts that tests replace.

@@ -92,6 +92,23 @@ enum Sweeping {
         #expect(young.files == 0 && young.skipped[.tooYoung] == 2)
     }
 
+    @Test("the directory to be kept is left alone", arguments: Method.allCases)
+    func kept(_ method: Method) throws {
+        let tree = try ScratchTree()
+        tree.directory("root")
+        tree.directory("root/state")
+        tree.directory("root/state/nats")
+        try tree.file("root/state/thermal.journal")
+        try tree.file("root/state/nats/1.blk")
+        try tree.file("root/old")
+        symlink(tree.path + "/root/state", tree.path + "/alias")
+        var selection = Sweeping.everything
+        selection.kept = DirectoryIdentity(tree.path + "/alias")
+        let report = try Sweeping.run(tree.path + "/root", method, selection)
+        #expect(report.files == 1 && report.skipped == [.kept: 1])
+        #expect(tree.exists("root/state/thermal.journal") && tree.exists("root/state/nats/1.blk"))
+    }
+
     @Test("names need not be text") func bytes() throws {
         let tree = try ScratchTree()
         let names: [[UInt8]] = [[0xFF, 0xFE], [0x0A], Array("a\\b".utf8), [0x2A], [0x20]]

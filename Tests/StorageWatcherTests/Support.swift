@@ -50,7 +50,8 @@ struct CleanedNode {
         tree = try ScratchTree()
         tree.directory("temp")
         tree.directory("logs")
-        cleaner = Cleaner(root: HostRoot(), tools: tools, budget: budget)
+        cleaner = Cleaner(
+            root: HostRoot(), tools: tools, stateDirectory: "/nowhere", budget: budget)
         allow(tree.path)
     }
 

@@ -97,12 +97,12 @@ struct VolumeTests {
         let result = try emergency.execute(try emergency.plan(call))
         #expect(result["reached"]?.bool == true)
         let left = ScratchTree.count(point + "/temp")
-        // It stops as soon as it is below: there is more that it could have deleted.
+        // It stops as soon as all is well: there is more that it could have deleted.
         #expect(left > 0 && left < before)
         sync(point)
-        #expect(try used(point, item) < 90)
-        #expect(try used(point, item) > 80)
-        #expect((await severity(module, point, at: 25)?.severity ?? .emergency) < .emergency)
+        #expect(try used(point, item) < 75)
+        #expect(try used(point, item) > 60)
+        #expect(await severity(module, point, at: 25)?.severity == .ok)
         _ = try temp.execute(try temp.plan(call))
         sync(point)
         #expect(await severity(module, point, at: 30)?.severity == .ok)

@@ -188,7 +188,9 @@ enum Fleet {
             }
         }
         guard !table.isEmpty else {
-            return "no agent has been heard; start some with `skos agent thermal storage mesh loop`, or `skos up`\n"
+            return
+                "no agent has been heard; start some with `skos agent thermal storage mesh loop`, or "
+                + "`skos up`\n"
         }
         return table.text(style)
     }
