@@ -33,9 +33,23 @@ package struct MountEntry: Sendable, Hashable {
         self.isSystemReadOnly = isSystemReadOnly
     }
 
+    /// Bytes of a name; messages take no longer ones.
+    package static let nameLimit = 255
+
     /// The mount point as text that names it and no other: what is no printable UTF-8 stands as the
-    /// kernel writes it, such as `\012` for a newline, and so does a backslash.
-    package var name: String { Self.name(point) }
+    /// kernel writes it, such as `\012` for a newline, and so does a backslash. The middle of a very long
+    /// one is left out, and the number of its file system stands in for it.
+    package var name: String {
+        let name = Self.name(point)
+        guard name.utf8.count > Self.nameLimit else { return name }
+        let mark = "…\(device)…"
+        return Self.text(name.utf8.prefix(120)) + mark + Self.text(name.utf8.suffix(80))
+    }
+
+    /// Bytes as text, without the pieces of characters at its ends.
+    private static func text(_ bytes: Substring.UTF8View) -> String {
+        String(decoding: bytes, as: UTF8.self).filter { $0 != "\u{FFFD}" }
+    }
 
     /// The text that names a path; see `name`.
     package static func name(_ path: [UInt8]) -> String {

@@ -60,8 +60,8 @@ package struct ArchiveVerb: Verb {
         let archiver = try archiver()
         let destination = try archiver.openDestination()
         defer { destination.close() }
-        archiver.removeStale(destination)
         var session = CleaningSession(budget: cleaner.budget)
+        archiver.removeStale(destination, session)
         let roots = open(archiver, destination, on: target, &session)
         defer { for root in roots { root.directory.close() } }
         var archives: [JSON] = []

@@ -16,6 +16,8 @@ struct Archiver {
     /// A larger file cannot be archived within the time of an action.
     static let fileBytes: Int64 = 1 << 30
     static let prefix = ".skos-archive-"
+    /// How long removing one unfinished thing may take.
+    static let removeLimit: Duration = .seconds(4)
 
     /// Where a test may interrupt it.
     enum Step: String, CaseIterable { case chosen, packed, verified, named, deleted }
@@ -66,7 +68,7 @@ struct Archiver {
     }
 
     /// Removes what earlier runs that were ended left unfinished.
-    func removeStale(_ destination: SafeDirectory) {
+    func removeStale(_ destination: SafeDirectory, _ session: CleaningSession) {
         guard let copy = try? destination.descend([]) else { return }
         guard let stream = fdopendir(copy.descriptor) else { return copy.close() }
         defer { closedir(stream) }
@@ -77,14 +79,14 @@ struct Archiver {
             }
             if name.hasPrefix(Self.prefix) { names.append(name) }
         }
-        for name in names { remove(name) }
+        for name in names where !session.isOver { remove(name) }
     }
 
     private func remove(_ name: String) {
         let path = place(name)
         // What was restored for comparing is a tree of our own; its links, if any, are not followed.
         _ = try? Subprocess(
-            "/bin/rm", ["-rf", "--one-file-system", "--", path], timeLimit: .seconds(8)
+            "/bin/rm", ["-rf", "--one-file-system", "--", path], timeLimit: Self.removeLimit
         ).run()
     }
 
@@ -110,7 +112,7 @@ struct Archiver {
             try step(.packed)
             let same = try verify(files, root, id, session)
             try step(.verified)
-            let name = try giveName(id, root, destination)
+            let name = try giveName(id, root, destination, session)
             try step(.named)
             remove(id + ".list")
             remove(id + ".copy")
@@ -208,14 +210,18 @@ struct Archiver {
         }
         guard !same.isEmpty else {
             throw VerbFailure(
-                isTransient: true, reason: "all files changed while they were archived")
+                isTransient: true,
+                reason:
+                    "no file came back from its archive as it was: all have changed meanwhile, or "
+                    + "\(settings.destination) cannot hold owners and modes")
         }
         return same
     }
 
     /// Writes the archive back and gives it its name, so that it survives whatever comes.
     private func giveName(
-        _ id: String, _ root: Cleaner.Root, _ destination: SafeDirectory
+        _ id: String, _ root: Cleaner.Root, _ destination: SafeDirectory,
+        _ session: CleaningSession
     ) throws -> String {
         let partial = place(id + ".partial")
         let descriptor = open(partial, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
@@ -224,17 +230,26 @@ struct Archiver {
         guard fsync(descriptor) == 0 else { throw failure(partial, errno) }
         let base = "skos" + root.path.map { $0 == "/" ? "-" : String($0) }.joined()
         for number in 0..<10_000 {
-            let name =
-                "\(base)-\(Int(CleaningSession(budget: .zero).wallSeconds))-\(number).tar.zst"
-            // A link is never made over something that is there.
-            if link(partial, place(name)) == 0 {
-                unlink(partial)
-                guard fsync(destination.descriptor) == 0 else { throw failure(name, errno) }
-                return name
+            let name = "\(base)-\(Int(session.wallSeconds))-\(number).tar.zst"
+            let code = rename(partial, to: place(name))
+            if code == EEXIST { continue }
+            guard code == 0, fsync(destination.descriptor) == 0 else {
+                throw failure(name, code == 0 ? errno : code)
             }
-            guard errno == EEXIST else { throw failure(name, errno) }
+            return name
         }
         throw failure(base, EEXIST)
+    }
+
+    /// Renames, but never over something that is there. Returns 0 or an errno.
+    private func rename(_ old: String, to new: String) -> Int32 {
+        if link(old, new) == 0 {
+            unlink(old)
+            return 0
+        }
+        // Not every file system has second names. Nobody but us makes names like these.
+        guard errno != EEXIST, access(new, F_OK) != 0 else { return EEXIST }
+        return Glibc.rename(old, new) == 0 ? 0 : errno
     }
 
     /// Deletes exactly these files, as far as they are what they were and nobody has opened them.

@@ -64,7 +64,10 @@ extension Cleaner {
         defer { for journal in journals { journal.directory.close() } }
         guard let first = journals.first else { return }
         // Only what is archived is thrown away; without a running journald there is nothing to rotate.
-        if !isDryRun { _ = try? Subprocess(program, ["--rotate"], timeLimit: Self.toolLimit).run() }
+        if !isDryRun {
+            let limit = min(Self.toolLimit, session.rest)
+            _ = try? Subprocess(program, ["--rotate"], timeLimit: limit).run()
+        }
         run(program, ["--vacuum-size=\(limit)"], on: first.directory, isDryRun: isDryRun, &session)
     }
 
@@ -75,6 +78,10 @@ extension Cleaner {
         let command = ([program] + arguments).joined(separator: " ")
         guard !isDryRun else {
             return session.report.add(tool: command, freed: nil, note: nil)
+        }
+        guard !session.isOver else {
+            session.report.isComplete = false
+            return
         }
         let before = try? FileSystemUsage(descriptor: directory.descriptor)
         let limit = min(Self.toolLimit, session.rest)

@@ -48,6 +48,19 @@ import Testing
             MountTable.parse(Array(line.utf8)).first?.point == Array("/a\\04\\999\\777\\1".utf8))
     }
 
+    @Test("a very long name is cut, and still is one of a kind")
+    func longNames() {
+        func name(_ device: Int, _ character: String) -> String? {
+            let path = "/" + String(repeating: character, count: 300)
+            let line = "1 1 8:\(device) / \(path) rw - ext4 /dev/x rw"
+            return MountTable.parse(Array(line.utf8)).first?.name
+        }
+        let names = [name(1, "ä"), name(2, "ä"), name(1, "a")]
+        #expect(Set(names).count == 3)
+        #expect(names.allSatisfy { ($0?.utf8.count ?? 999) <= MountEntry.nameLimit })
+        #expect(names.allSatisfy { $0?.contains("\u{FFFD}") == false })
+    }
+
     @Test("this machine's mounts are read whole") func real() throws {
         let text = try MountTable.read(HostRoot())
         let entries = MountTable.parse(text)

@@ -102,6 +102,37 @@ struct ArchiveTests {
         try Volume.run("/usr/bin/diff", ["-r", site.node.tree.path + "/expected", again])
     }
 
+    @Test("a real kill -9 in the middle of deleting loses nothing") func killed() async throws {
+        let site = try Site()
+        try site.fill()
+        try Volume.run("/bin/cp", ["-a", site.root, site.node.tree.path + "/expected"])
+        setenv("SKOS_TEST_ARCHIVE", site.root + ":" + site.volume.point, 1)
+        await #expect(processExitsWith: .signal(SIGKILL)) {
+            let parts = String(cString: getenv("SKOS_TEST_ARCHIVE")).split(separator: ":")
+            var settings = Config.Archive()
+            settings.roots = [String(parts[0])]
+            settings.minAge = .zero
+            settings.destination = String(parts[1])
+            var config = Config()
+            config.local.archive = settings
+            let (cleaner, fixed) = (
+                Cleaner(root: HostRoot(), tools: CleaningTools.find(HostRoot())), config
+            )
+            var verb = ArchiveVerb(cleaner) { fixed }
+            verb.isInterrupted = { step in
+                if step == .deleted { kill(getpid(), SIGKILL) }
+                return false
+            }
+            _ = try verb.execute(try verb.plan(VerbCall(parameters: [:])))
+        }
+        #expect(ScratchTree.count(site.root) == 5)
+        let restored = try site.restore(into: "restored")
+        try Volume.run("/usr/bin/diff", ["-r", site.node.tree.path + "/expected", restored])
+        _ = try site.execute()
+        #expect(ScratchTree.count(site.root) == 0)
+        #expect(site.archives.allSatisfy { $0.hasSuffix(".tar.zst") })
+    }
+
     @Test("what changes while it is archived stays") func changes() throws {
         let path = Mutex("")
         let site = try Site(interrupt: { step in

@@ -4,7 +4,7 @@ import Foundation
 
 let arguments = CommandLine.arguments
 let usage = """
-    usage: skos-bench [--rounds N] [--only latency|throughput|burst|heartbeats|agent|up|cleanup|mounts]…
+    usage: skos-bench [--rounds N] [--files N] [--only latency|throughput|burst|heartbeats|agent|up|cleanup|mounts]…
     Environment: SKOS_BINARY (default .build/release/skos), NATS_SERVER (default nats-server on PATH).
     """
 
@@ -12,12 +12,16 @@ if arguments.count == 3, arguments[1].hasPrefix("floor") {
     exit(cbench_floor_coordinator(arguments[2], arguments[1] == "floor-pipelined"))
 }
 var rounds = 3
+var files = 50_000
 var only: Set<String> = []
 var rest = arguments.dropFirst()
 while let argument = rest.popFirst() {
     switch (argument, rest.first) {
     case ("--rounds", let value?) where Int(value) != nil:
         rounds = Int(value) ?? 3
+        rest.removeFirst()
+    case ("--files", let value?) where Int(value) != nil:
+        files = Int(value) ?? files
         rest.removeFirst()
     case ("--only", let value?):
         only.insert(value)
@@ -49,8 +53,8 @@ do {
     if wants("heartbeats") { try bench.heartbeats(agents: 10000, rate: 100_000, seconds: 5) }
     if wants("agent") { try bench.agent(seconds: 60) }
     if wants("up") { try bench.startUp() }
-    if wants("cleanup") { try bench.cleanup(files: 200_000) }
-    if wants("mounts") { try await bench.mounts(count: 500) }
+    if wants("cleanup") { try bench.cleanup(files: files) }
+    if wants("mounts") { try bench.mounts(count: 500) }
     print("\n| what | floor | SKOS | ratio | line | holds |\n|---|---|---|---|---|---|")
     for row in bench.rows {
         let holds = row.holds.map { $0 ? "yes" : "**no**" } ?? "–"

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -129,19 +130,20 @@ int skos_identify(int directory, const char *path, struct skos_identity *identit
     return 0;
 }
 
+// Who opens a file while we have the lease makes the kernel send us SIGIO, which would end this process.
+static void ignore_lease_breaks(void) {
+    struct sigaction now;
+    if (sigaction(SIGIO, NULL, &now) == 0 && now.sa_handler == SIG_DFL) signal(SIGIO, SIG_IGN);
+}
+
 int skos_is_open(int directory, const char *name) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, ignore_lease_breaks);
     int file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (file < 0) return -errno;
-    // Who opens the file while we have the lease makes the kernel send us a signal. SIGIO would end this
-    // process; SIGURG is ignored unless somebody wants it.
-    int answer = -EINVAL;
-    if (fcntl(file, F_SETSIG, SIGURG) == 0) {
-        if (fcntl(file, F_SETLEASE, F_WRLCK) == 0) {
-            answer = 0;
-        } else {
-            answer = errno == EAGAIN || errno == EBUSY ? 1 : -errno;
-        }
-    }
+    int answer = 0;
+    if (fcntl(file, F_SETLEASE, F_WRLCK) != 0)
+        answer = errno == EAGAIN || errno == EBUSY ? 1 : -errno;
     close(file);
     return answer;
 }

@@ -32,7 +32,8 @@ struct skos_identity {
 int skos_identify(int directory, const char *path, struct skos_identity *identity);
 
 /// Whether anybody but us has a regular file open, or mapped, or as the image of a loop device: the kernel
-/// itself says so when asked for a lease. Returns 1 or 0, or -errno when it does not say.
+/// itself says so when asked for a lease. From the first call on this process ignores SIGIO, unless it
+/// handles it. Returns 1 or 0, or -errno when it does not say.
 int skos_is_open(int directory, const char *name);
 
 /// Writes back all of the file system that an open descriptor is on. Returns 0, or -errno.
