@@ -49,6 +49,9 @@ let package = Package(
 
         // What Swift cannot say: variadic C functions, and what happens between fork and exec.
         .target(name: "CShim", path: "Sources/System/CShim"),
+        // libcurl, found at run time (libcurl4); only its headers are needed to build, from apt's
+        // libcurl4-openssl-dev.
+        .target(name: "CCURL", path: "Sources/System/CCURL"),
 
         room("Protocol"),
         room("Immunity", ["Protocol"]),
@@ -62,7 +65,10 @@ let package = Package(
         room("StorageWatcher", ["Protocol", "Antibody", "Settings", "Platform", "Runtime"]),
         room("MeshHealer", ["Protocol", "Antibody", "Settings", "Platform", "Runtime"]),
         room("LoopBreaker", ["Protocol", "Antibody", "Bus", "Settings", "Runtime"]),
-        room("Coordinator", ["Protocol", "Immunity", "Audit", "Bus", "Settings", "Runtime"]),
+        room("Notifier", ["CCURL", "Protocol", "Settings", "Runtime"]),
+        room(
+            "Coordinator",
+            ["Protocol", "Immunity", "Audit", "Bus", "Settings", "Runtime", "Notifier"]),
         room("Operator", ["Protocol", "Audit", "Bus", "Settings", "Platform", "Runtime"]),
         .executableTarget(
             name: "skos",
@@ -77,8 +83,11 @@ let package = Package(
             name: "CBench", path: "bench/CBench", cSettings: [.unsafeFlags(["-O2"])],
             linkerSettings: [.linkedLibrary("nats")]),
         .executableTarget(
-            name: "skos-bench", dependencies: ["CBench"], path: "bench/skos-bench",
-            swiftSettings: strict),
+            name: "skos-bench",
+            dependencies: [
+                "CBench", "Antibody", "Platform", "Protocol", "Settings", "StorageWatcher",
+            ],
+            path: "bench/skos-bench", swiftSettings: strict),
 
         .target(
             name: "TestSupport", dependencies: ["Platform"], path: "Tests/TestSupport",
@@ -92,7 +101,8 @@ let package = Package(
         tests("PlatformTests", ["Platform", "TestSupport"]),
         tests(
             "AntibodyTests",
-            ["Antibody", "Protocol", "Bus", "Settings", "Runtime", "TestSupport"]),
+            ["Antibody", "Protocol", "Bus", "Platform", "Settings", "Runtime", "TestSupport"]),
+        tests("NotifierTests", ["Notifier", "Protocol", "Runtime", "Settings"]),
         tests(
             "ThermalSentinelTests",
             ["ThermalSentinel", "Antibody", "Protocol", "Platform", "Settings"]),

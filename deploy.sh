@@ -184,12 +184,13 @@ running_pid() {
 }
 
 install_packages() {
-    local wanted=(ca-certificates libnats-dev libsensors-dev libsodium-dev libyaml-dev pkg-config)
+    local wanted=(ca-certificates libcurl4-openssl-dev libnats-dev libsensors-dev libsodium-dev
+        libyaml-dev pkg-config)
     nats_is_here && [[ -z ${SKOS_NATS_SERVER:-} ]] && ! command -v nats-server >/dev/null \
         && wanted+=(nats-server)
     local missing=() package sudo=()
     if ! command -v apt-get >/dev/null; then
-        say "No apt here: the C libraries cnats, libsensors, libsodium and libyaml must be installed."
+        say "No apt here: the C libraries cnats, libcurl, libsensors, libsodium and libyaml must be installed."
         return
     fi
     for package in "${wanted[@]}"; do

@@ -76,8 +76,8 @@ remark() { printf '    %s\n' "$*"; }
 install_packages() {
     local missing=() package sudo=()
     command -v apt-get >/dev/null || return 0
-    for package in libnats-dev libsensors-dev libsodium-dev libyaml-dev pkg-config nats-server \
-        python3 shellcheck; do
+    for package in libcurl4-openssl-dev libnats-dev libsensors-dev libsodium-dev libyaml-dev \
+        nats-server pkg-config python3 shellcheck; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing+=("$package")
     done
     # A Python from elsewhere has this built in; Debian's has it in a package.

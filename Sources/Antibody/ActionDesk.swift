@@ -48,12 +48,18 @@ package struct ActionDesk: Sendable {
         /// `nil`: everything its agents know.
         package var allowed: Set<String>?
         package var denied: Set<String>
+        /// Verbs that nothing is set up for.
+        package var withheld: Set<String>
         /// Only report what would be done.
         package var dryRun: Bool
 
-        package init(allowed: Set<String>? = nil, denied: Set<String> = [], dryRun: Bool = false) {
+        package init(
+            allowed: Set<String>? = nil, denied: Set<String> = [], withheld: Set<String> = [],
+            dryRun: Bool = false
+        ) {
             self.allowed = allowed
             self.denied = denied
+            self.withheld = withheld
             self.dryRun = dryRun
         }
     }
@@ -187,6 +193,7 @@ package struct ActionDesk: Sendable {
         case .rules(let rules):
             gate.allowed = rules.allowed
             gate.denied = rules.denied
+            gate.withheld = rules.withheld
             gate.dryRun = rules.dryRun
         case .obstacle(let reason): setObstacle(reason)
         case .raised(let key, let severity):

@@ -33,8 +33,10 @@ extension ActionDesk {
         guard let verb = gate.verbs[command.actionType] else {
             preconditionFailure("the gate has refused unknown verbs, and verbs do not change")
         }
-        let number = begin(.planning(command, dryRun: command.dryRun || gate.dryRun), at: now)
-        let call = VerbCall(parameters: command.parameters, active: inForce(verb.family))
+        let dryRun = command.dryRun || gate.dryRun
+        let number = begin(.planning(command, dryRun: dryRun), at: now)
+        let call = VerbCall(
+            parameters: command.parameters, active: inForce(verb.family), isDryRun: dryRun)
         directives.append(.plan(number, verb: verb.name, call))
     }
 

@@ -21,13 +21,14 @@ final class Agent: Sendable {
     private let beat = Wakeup()
     private let isStopping = Mutex(false)
 
-    /// Opens the agent's files and asks the module what it can do.
+    /// Opens the agent's files and asks the module what it can do; `shared` are verbs that this agent
+    /// offers beside the module's.
     ///
     /// - Throws: `FileLockFailure.held` when an agent of this kind runs on this node already.
     init(
-        _ module: any AntibodyModule, config: Config, link: BusLink, alerts: AlertSender,
-        results: ResultSender, sampleLimit: Duration, clock: SteadyClock, log: Logger,
-        metrics: Metrics
+        _ module: any AntibodyModule, shared: [any Verb], config: Config, link: BusLink,
+        alerts: AlertSender, results: ResultSender, sampleLimit: Duration, clock: SteadyClock,
+        log: Logger, metrics: Metrics
     ) async throws {
         self.module = module
         self.metrics = metrics
@@ -44,8 +45,8 @@ final class Agent: Sendable {
             metrics: metrics)
         start = try await Self.open(config.stateDirectory, identity)
         runner = ActionRunner(
-            identity: identity, verbs: await monitor.verbs(), clock: clock, results: results,
-            log: self.log, metrics: metrics)
+            identity: identity, verbs: await monitor.verbs() + shared, clock: clock,
+            results: results, log: self.log, metrics: metrics)
         runner.apply(Self.rules(config))
         link.onUp(beat)
     }
@@ -71,6 +72,7 @@ final class Agent: Sendable {
     private static func rules(_ config: Config) -> ActionDesk.Rules {
         ActionDesk.Rules(
             allowed: config.local.allowedActions, denied: config.local.deniedActions,
+            withheld: NodeActions.withheld(config),
             dryRun: config.local.dryRun || config.policySet.dryRun)
     }
 
@@ -157,6 +159,7 @@ final class Agent: Sendable {
         facts.sampleAge = last.sampledAt.map { uptime - $0 }
         facts.isHung = last.isHung
         facts.active = status.active
+        facts.withheld = NodeActions.withheld(config)
         facts.obstacle = status.obstacle
         facts.dropped = last.dropped + runner.dropped
         facts.drift = clock.drift()

@@ -32,6 +32,7 @@ package final class AgentHost: Service {
 
     package let name = "agents"
     private let modules: [any AntibodyModule]
+    private let nodeActions: NodeActions
     private let config: Config
     private let configs: AsyncStream<Config>?
     private let connectionOptions: Connection.Options
@@ -62,6 +63,7 @@ package final class AgentHost: Service {
             !modules.isEmpty && kinds.count == modules.count,
             "one module of each kind, at least one")
         self.modules = modules
+        nodeActions = NodeActions(config)
         self.config = config
         self.configs = configs
         var connection = connection
@@ -81,10 +83,13 @@ package final class AgentHost: Service {
     package func start() async throws {
         var agents: [Agent] = []
         for module in modules {
+            // Of one agent of this process, so that they are not executed once by each.
+            let shared = agents.isEmpty ? nodeActions.verbs : []
             agents.append(
                 try await Agent(
-                    module, config: config, link: link, alerts: alerts, results: results,
-                    sampleLimit: options.sampleLimit, clock: clock, log: log, metrics: metrics))
+                    module, shared: shared, config: config, link: link, alerts: alerts,
+                    results: results, sampleLimit: options.sampleLimit, clock: clock, log: log,
+                    metrics: metrics))
         }
         let started = agents
         self.agents.withLock { $0 = started }
@@ -97,6 +102,7 @@ package final class AgentHost: Service {
     /// Takes over new settings in all agents.
     package func apply(_ config: Config) {
         latest.withLock { $0 = config }
+        nodeActions.apply(config)
         for agent in agents.withLock({ $0 }) { agent.apply(config) }
     }
 

@@ -104,10 +104,16 @@ package struct VerbCall: Sendable, Equatable {
     /// that failed or are about to be undone. Where there is one, the state without any action is what
     /// the first of them has saved, not what the node shows now.
     package var active: [JSON.Object]
+    /// Whether the plan is all that is wanted: its `effect` is the answer, so it is worth finding out
+    /// what executing would come to.
+    package var isDryRun: Bool
 
-    package init(parameters: JSON.Object, active: [JSON.Object] = []) {
+    package init(
+        parameters: JSON.Object, active: [JSON.Object] = [], isDryRun: Bool = false
+    ) {
         self.parameters = parameters
         self.active = active
+        self.isDryRun = isDryRun
     }
 }
 

@@ -45,6 +45,8 @@ package struct CommandGate: Sendable, Equatable {
     package var allowed: Set<String>?
     /// Actions this node never executes.
     package var denied: Set<String> = []
+    /// Verbs of this agent that nothing is set up for on this node, and which are not offered for now.
+    package var withheld: Set<String> = []
     /// Whether this node only reports what it would do.
     package var dryRun = false
     /// Why nothing can be executed now, such as a journal that cannot be written.
@@ -68,7 +70,9 @@ package struct CommandGate: Sendable, Equatable {
     ) -> Verdict {
         guard command.node == identity.node else { return .notOurs }
         if let type = command.agentType, type != identity.agentType { return .notOurs }
-        guard let verb = verbs[command.actionType] else {
+        let isNew = command.operation == .execute && known == .unknown
+        guard let verb = verbs[command.actionType], !isNew || !withheld.contains(verb.name)
+        else {
             // It may have been offered when the action was begun.
             if known != .unknown, command.operation == .undo { return .undo }
             guard command.agentType != nil else { return .notOurs }

@@ -19,6 +19,8 @@ package struct HeartbeatWriter: Sendable {
         /// Time between two samples.
         package var interval: Duration
         package var active: [ActiveAction] = []
+        /// Verbs that are not offered for now.
+        package var withheld: Set<String> = []
         package var obstacle: String?
         package var dropped: UInt64 = 0
         package var drift: Duration = .zero
@@ -81,7 +83,8 @@ package struct HeartbeatWriter: Sendable {
             "version": .string(BuildInfo.version), "sequence": .integer(sequence),
             "started": .string(identity.started.inMilliseconds.description),
             "boot_id": .string(identity.bootID), "start_id": .string(identity.startID),
-            "verbs": .array(verbs.map(JSON.string)), "probe": .object(probe),
+            "verbs": .array(verbs.filter { !facts.withheld.contains($0) }.map(JSON.string)),
+            "probe": .object(probe),
             "dropped": .integer(Int64(clamping: facts.dropped)),
         ]
         if !facts.active.isEmpty {

@@ -96,6 +96,16 @@ package final class BusMessage: @unchecked Sendable {
         try connection.send(reply, payload, headers: headers, reply: nil)
     }
 
+    /// Sends the payload on to another subject of the same connection, where answers go to whoever the
+    /// sender of this message named.
+    /// - Throws: as `Connection.publish`.
+    package func pass(to subject: String, headers: [(String, String)]) throws(BusError) {
+        try Subject.check(subject, .publish)
+        let reply = reply
+        if let reply { try Subject.check(reply, .reply) }
+        try connection.send(subject, payload, headers: headers, reply: reply)
+    }
+
     /// The code of a message that is about the connection instead of from a peer: 503 for "no
     /// responders", 404 and 408 for the end of a pull, 100 for a heartbeat; `nil` for all others.
     var status: Int? {

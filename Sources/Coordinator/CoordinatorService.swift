@@ -1,5 +1,6 @@
 import Bus
 import Immunity
+import Notifier
 import Protocol
 package import Runtime
 package import Settings
@@ -22,6 +23,8 @@ package final class CoordinatorService: Service {
     private let meters: CoordinatorMeters
     private let clock: SteadyClock
     private let standing = Mutex(Standing())
+    private let notifier: Notifier
+    private let announcer: Announcer
     /// Held while a configuration is handed to the session, so that an older one cannot come after.
     private let handover: Mutex<Session.Configuration>
     private let stops: AsyncStream<Void>
@@ -46,6 +49,11 @@ package final class CoordinatorService: Service {
         self.clock = clock
         self.logger = logger
         meters = CoordinatorMeters(metrics)
+        let announcer = Announcer(clock: clock)
+        self.announcer = announcer
+        notifier = Notifier(
+            configuration.config.local.alertHuman, metrics: metrics,
+            log: logger.named("alert_human"), report: { announcer.announce($0) })
         (stops, stop) = AsyncStream.makeStream()
     }
 
@@ -55,6 +63,7 @@ package final class CoordinatorService: Service {
         try await withThrowingTaskGroup(of: Void.self) { group in
             defer { group.cancelAll() }
             group.addTask { try await self.serve() }
+            group.addTask { [notifier] in await notifier.run() }
             group.addTask { [stops] in for await _ in stops {} }
             try await group.next()
         }
@@ -78,6 +87,7 @@ package final class CoordinatorService: Service {
         var backoff = Backoff(
             base: Self.pauses.first, limit: Self.pauses.longest, seed: UInt64(clock.now().seconds))
         var api = try listen(links)
+        announcer.use(links.control)
         while !Task.isCancelled {
             if links.areClosed {
                 // Refused by the server for good, as after new credentials: only new ones may do.
@@ -85,6 +95,7 @@ package final class CoordinatorService: Service {
                 links.close()
                 links = try await Links.connect(config.nats, logger)
                 api = try listen(links)
+                announcer.use(links.control)
             }
             do {
                 try await links.ready()
@@ -114,7 +125,8 @@ package final class CoordinatorService: Service {
         return Session.Context(
             control: links.control, bulk: links.bulk, logger: logger, meters: meters,
             clock: clock, actor: "coordinator-\(configuration.loaded.config.nodeName)",
-            configuration: configuration)
+            configuration: configuration,
+            callHuman: { [notifier] in notifier.tell($0, isRepeated: $1) })
     }
 
     private func listen(_ links: Links) throws(BusError) -> Delivery {
@@ -161,7 +173,9 @@ package final class CoordinatorService: Service {
         for await change in changes {
             handover.withLock { configuration in
                 switch change {
-                case .applied(let loaded): configuration = Session.Configuration(loaded: loaded)
+                case .applied(let loaded):
+                    configuration = Session.Configuration(loaded: loaded)
+                    notifier.apply(loaded.config.local.alertHuman)
                 case .refused(let error): configuration.refusal = error.description
                 }
                 if case .session(let session) = access { session.configure(configuration) }

@@ -21,18 +21,22 @@ final class Outputs: Sendable {
     private let logger: Logger
     private let meters: CoordinatorMeters
     private let recordLog: RecordLog
+    /// Gets every escalation, and does not block.
+    private let callHuman: @Sendable (JSON.Object, _ isRepeated: Bool) -> Void
     /// Answers that operators wait for, oldest first: the core answers in the order it was asked.
     private let answers = Mutex<[@Sendable (String, Bool) -> Void]>([])
 
     init(
         connection: Connection, publisher: OrderedPublisher, logger: Logger,
-        meters: CoordinatorMeters
+        meters: CoordinatorMeters,
+        callHuman: @escaping @Sendable (JSON.Object, _ isRepeated: Bool) -> Void
     ) {
         self.connection = connection
         self.publisher = publisher
         self.logger = logger
         self.meters = meters
         recordLog = RecordLog(logger)
+        self.callHuman = callHuman
     }
 
     /// Registers who gets the answer to the next operator's input.
@@ -71,6 +75,8 @@ final class Outputs: Sendable {
                     Subjects.command(command.node), JSON.object(command.object).encoded)
                 meters.commands.increment()
             case .publish(let type, let event):
+                // Also when NATS does not take the event: it is durable in the audit.
+                if type == "escalation" { callHuman(event, false) }
                 try connection.publish(Subjects.event(type), JSON.object(event).encoded)
                 logAgent(type, event)
             case .reject(let rejection): try publish(rejection)

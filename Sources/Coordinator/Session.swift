@@ -37,6 +37,8 @@ final class Session: Sendable {
         var clock: SteadyClock
         var actor: String
         var configuration: Configuration
+        /// Gets every escalation, and does not block.
+        var callHuman: @Sendable (JSON.Object, _ isRepeated: Bool) -> Void
     }
 
     /// The configuration in force, and what was wrong with the edit that was refused since, if any.
@@ -132,7 +134,7 @@ final class Session: Sendable {
         }
         outputs = Outputs(
             connection: context.control, publisher: publisher, logger: context.logger,
-            meters: context.meters)
+            meters: context.meters, callHuman: context.callHuman)
         let immunity = Immunity(
             state: replay.state, policies: context.configuration.loaded.config.policySet,
             epoch: Int64(clamping: replay.sequence), nodes: nodes)
@@ -144,7 +146,13 @@ final class Session: Sendable {
             failed: { finish.yield($0) })
         configuration = Mutex(context.configuration)
         forward.set(engine)
+        for event in immunity.escalations(since: context.clock.now() - Self.tellAgainFor) {
+            context.callHuman(event, true)
+        }
     }
+
+    /// How old an escalation may be that is told again, unless this process has told it.
+    static let tellAgainFor: Duration = .seconds(600)
 
     /// Holds the engine for callbacks that are made before it.
     private final class Forward: Sendable {

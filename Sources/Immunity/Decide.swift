@@ -167,7 +167,10 @@ extension Immunity {
         }
         command.timestamp = now.inMilliseconds
         command.deadline = (now + policy.deadline).inMilliseconds
-        command.agentType = ActionTable.kind(of: rung.action)?.agentType
+        // Recorded with the command, so that a repeat, a renewal and the undo go to the same agent.
+        command.agentType =
+            ActionTable.kind(of: rung.action)?.agentType
+            ?? nodes.executor(of: rung.action, on: key.node)
         command.epoch = epoch
         // What a message can say; else the record of it could not be read back.
         command.lease =

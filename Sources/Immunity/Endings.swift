@@ -1,4 +1,4 @@
-import Protocol
+package import Protocol
 
 /// How incidents end, and what is taken back.
 extension Immunity {
@@ -28,6 +28,16 @@ extension Immunity {
                     reason: reason)),
             &turn)
         publish("escalation", state.incident(id: incident.id), reason: reason, &turn)
+    }
+
+    /// The events of the incidents about which a human was asked since a time and whose symptom lasts,
+    /// oldest first. Of a coordinator that has ended nobody knows whether it could tell them.
+    package func escalations(since time: Timestamp) -> [JSON.Object] {
+        state.incidents.values
+            .compactMap { incident in incident.escalatedAt.map { ($0, incident) } }
+            .filter { at, incident in at >= time && incident.severity != .ok }
+            .sorted { ($0.0, $0.1.id) < ($1.0, $1.1.id) }
+            .map { at, incident in event(about: incident, reason: nil, at: at) }
     }
 
     /// The symptom stayed away: success is proven, and what was changed is taken back.
@@ -95,6 +105,13 @@ extension Immunity {
         _ type: String, _ incident: Incident?, reason: String? = nil, _ turn: inout Turn
     ) {
         guard let incident else { return }
+        let event = event(about: incident, reason: reason, at: turn.time)
+        turn.directives.append(.publish(type: type, event))
+    }
+
+    private func event(
+        about incident: Incident, reason: String?, at time: Timestamp
+    ) -> JSON.Object {
         var event: JSON.Object = [
             "incident": .string(incident.id), "node": .string(incident.key.node),
             "type": .string(incident.key.type), "severity": .string(incident.severity.rawValue),
@@ -104,7 +121,8 @@ extension Immunity {
         event["message"] = incident.message.isEmpty ? nil : .string(incident.message)
         event["reason"] = reason.map(JSON.string)
         event["drill"] = incident.isDrill ? true : nil
-        event["timestamp"] = .string(turn.time.description)
-        turn.directives.append(.publish(type: type, event))
+        event["dry_run"] = policies.dryRun ? true : nil
+        event["timestamp"] = .string(time.description)
+        return event
     }
 }

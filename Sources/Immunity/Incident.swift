@@ -53,6 +53,8 @@ package struct Incident: Sendable, Equatable {
     package var attempts: [Attempt]
     /// Whether a human has been asked; happens once.
     package var isEscalated: Bool
+    /// When that was.
+    package var escalatedAt: Timestamp?
 
     /// Whether it is a drill: nothing may touch hardware.
     package var isDrill: Bool { key.isDrill }

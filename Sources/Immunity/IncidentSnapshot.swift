@@ -37,6 +37,7 @@ extension Incident {
         object["alerts"] = .integer(Int64(alertCount))
         object["rung"] = .integer(Int64(rung))
         object["escalated"] = isEscalated ? true : nil
+        object["escalated_at"] = escalatedAt.map { .integer($0.nanoseconds) }
         object["attempts"] = .array(attempts.map { .object($0.snapshot) })
         return object
     }
@@ -62,7 +63,8 @@ extension Incident {
             message: try fields.string("message") ?? "",
             alertCount: try fields.count("alerts"),
             rung: try fields.count("rung"), attempts: attempts,
-            isEscalated: try fields.bool("escalated") ?? false)
+            isEscalated: try fields.bool("escalated") ?? false,
+            escalatedAt: try fields.optionalTime("escalated_at"))
     }
 }
 

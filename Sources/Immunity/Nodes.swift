@@ -142,6 +142,18 @@ package struct Nodes: Sendable {
         }
     }
 
+    /// The `agent_type` that is to execute an action which no kind of agent owns: of the node's agents
+    /// that offer it and are not offline, the first by its id. Several may offer it, and it must be
+    /// executed once. `nil` when none is known; then whoever knows the verb is meant.
+    package func executor(of action: String, on name: String) -> String? {
+        (nodes[name]?.agents ?? [:]).values
+            .filter { agent in
+                agent.status != .offline && agent.heartbeat.verbs?.contains(action) == true
+            }
+            .min { $0.heartbeat.agentID < $1.heartbeat.agentID }?
+            .heartbeat.agentType
+    }
+
     /// Why nobody on the node can execute an action now; `nil` when somebody can, or when it is too
     /// early to say: after a restart an agent may not have been heard yet, and the command will tell.
     package func missingExecutor(

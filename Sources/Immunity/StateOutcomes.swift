@@ -96,6 +96,7 @@ extension State {
             incidents[key] = incident
         case .escalated:
             incident.isEscalated = true
+            incident.escalatedAt = time
             incident.proceed(to: .escalated)
             incidents[key] = incident
         case .resolved, .expired:

@@ -70,6 +70,25 @@ package struct HostFiles: FileAccess {
         return bytes
     }
 
+    /// The content of a file that the kernel hands out piece by piece, such as `/proc/self/mountinfo`.
+    package func readAll(_ path: String, limit: Int) throws(FileFailure) -> [UInt8] {
+        let real = root.real(path)
+        let descriptor = try open(real, O_RDONLY, .open)
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 64 * 1024)
+        while true {
+            let got = Glibc.read(descriptor, &chunk, chunk.count)
+            if got < 0 && errno == EINTR { continue }
+            guard got >= 0 else { throw FileFailure(.read, real, errno: errno) }
+            if got == 0 { return bytes }
+            guard bytes.count + got <= limit else {
+                throw FileFailure(.read, real, .tooLong(limit: limit))
+            }
+            bytes += chunk[..<got]
+        }
+    }
+
     package func write(_ path: String, _ bytes: [UInt8]) throws(FileFailure) {
         let real = root.real(path)
         let descriptor = try open(real, O_WRONLY, .write)

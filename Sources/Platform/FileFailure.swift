@@ -3,7 +3,7 @@ import Glibc
 /// Why a file of the node could not be read or written.
 package struct FileFailure: Error, Equatable, CustomStringConvertible {
     /// What was tried.
-    package enum Operation: String, Sendable { case open, read, write, list }
+    package enum Operation: String, Sendable { case open, read, write, list, delete }
 
     /// What stood in the way.
     package enum Problem: Sendable, Equatable {
@@ -13,6 +13,8 @@ package struct FileFailure: Error, Equatable, CustomStringConvertible {
         case notAFile
         /// There is more than this many bytes.
         case tooLong(limit: Int)
+        /// Not a directory in which anything may be deleted.
+        case forbidden
     }
 
     package var operation: Operation
@@ -44,6 +46,7 @@ package struct FileFailure: Error, Equatable, CustomStringConvertible {
         case .errno(let code): errnoName(code)
         case .notAFile: "not a file"
         case .tooLong: "too long"
+        case .forbidden: "forbidden"
         }
     }
 
@@ -54,6 +57,8 @@ package struct FileFailure: Error, Equatable, CustomStringConvertible {
         case .notAFile: "cannot \(operation.rawValue) \(path): it is not a regular file"
         case .tooLong(let limit):
             "cannot \(operation.rawValue) \(path): it is longer than \(limit) bytes"
+        case .forbidden:
+            "\(path) is not cleaned: it is no absolute path without dots, or the system lives there"
         }
     }
 }
@@ -87,9 +92,13 @@ package func errnoName(_ code: Int32) -> String {
     case ENXIO: "ENXIO"
     case EOPNOTSUPP: "EOPNOTSUPP"
     case EPERM: "EPERM"
+    case ENOTCONN: "ENOTCONN"
+    case ENOTEMPTY: "ENOTEMPTY"
     case ERANGE: "ERANGE"
     case EROFS: "EROFS"
+    case ESTALE: "ESTALE"
     case ETIMEDOUT: "ETIMEDOUT"
+    case EXDEV: "EXDEV"
     default: "errno \(code)"
     }
 }

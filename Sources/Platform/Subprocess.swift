@@ -8,7 +8,8 @@ package struct Subprocess: Sendable {
     package struct Output: Sendable, Equatable {
         /// The exit code; 128 + N when signal N ended it.
         package var exitCode: Int32
-        /// At most `outputLimit` bytes of its standard output; standard error is not kept.
+        /// At most `outputLimit` bytes of its standard output, and of its standard error where
+        /// `keepsErrors` says so.
         package var output: [UInt8]
 
         package init(exitCode: Int32, output: [UInt8]) {
@@ -41,6 +42,8 @@ package struct Subprocess: Sendable {
     package var arguments: [String]
     package var timeLimit: Duration
     package var outputLimit: Int
+    /// Whether what it prints on standard error is kept, too.
+    package var keepsErrors = false
 
     private static let environment = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"]
 
@@ -68,14 +71,41 @@ package struct Subprocess: Sendable {
         return Output(exitCode: wait(child), output: output)
     }
 
+    /// Runs it to its end and keeps nothing of what it prints. Unlike with `run`, programs that it leaves
+    /// behind in the background are not waited for, and live on.
+    ///
+    /// - Returns: the exit code; 128 + N when signal N ended it.
+    package func complete() throws(Failure) -> Int32 {
+        let (child, descriptor) = try spawn(isSilent: true)
+        close(descriptor)
+        var status: Int32 = 0
+        let end = ContinuousClock.now + timeLimit
+        var pause: UInt32 = 500
+        while waitpid(child, &status, WNOHANG) == 0 {
+            guard ContinuousClock.now < end else {
+                kill(-child, SIGKILL)
+                while waitpid(child, &status, 0) < 0 && errno == EINTR {}
+                throw Failure.timedOut(program: program)
+            }
+            usleep(pause)
+            pause = min(pause * 2, 20_000)
+        }
+        return Self.exitCode(status)
+    }
+
+    private static func exitCode(_ status: Int32) -> Int32 {
+        let signal = status & 0x7F
+        return signal == 0 ? (status >> 8) & 0xFF : 128 + signal
+    }
+
     /// One at a time: a child started in between would inherit the pipe and keep it open.
     private static let spawning = Mutex(())
 
-    private func spawn() throws(Failure) -> (pid_t, Int32) {
-        try Self.spawning.withLock { _ throws(Failure) in try spawnAlone() }
+    private func spawn(isSilent: Bool = false) throws(Failure) -> (pid_t, Int32) {
+        try Self.spawning.withLock { _ throws(Failure) in try spawnAlone(isSilent) }
     }
 
-    private func spawnAlone() throws(Failure) -> (pid_t, Int32) {
+    private func spawnAlone(_ isSilent: Bool) throws(Failure) -> (pid_t, Int32) {
         var ends: [Int32] = [-1, -1]
         guard pipe(&ends) == 0 else {
             throw Failure.notStarted(program: program, errno: errno)
@@ -85,8 +115,16 @@ package struct Subprocess: Sendable {
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_adddup2(&actions, ends[1], 1)
-        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
+        if isSilent {
+            posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
+        } else {
+            posix_spawn_file_actions_adddup2(&actions, ends[1], 1)
+        }
+        if keepsErrors {
+            posix_spawn_file_actions_adddup2(&actions, 1, 2)
+        } else {
+            posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
+        }
         // Not every library opens its sockets close-on-exec.
         let own = (try? HostFiles(root: HostRoot()).names(in: "/proc/self/fd")) ?? []
         for descriptor in own.compactMap({ Int32($0) }) where descriptor > 2 {
@@ -149,7 +187,6 @@ package struct Subprocess: Sendable {
             if ContinuousClock.now >= end { kill(-child, SIGKILL) }
             usleep(1000)
         }
-        let signal = status & 0x7F
-        return signal == 0 ? (status >> 8) & 0xFF : 128 + signal
+        return Self.exitCode(status)
     }
 }

@@ -62,6 +62,21 @@ struct CommandGateTests {
             verdict(named) == "refuse: \"dim_99\" is not a verb of lamp-keeper-nova on this node")
     }
 
+    @Test("a verb that nothing is set up for is no verb for now; what is known of it goes on")
+    func withheld() {
+        var gate = gate()
+        gate.withheld = ["dim_50"]
+        #expect(verdict(command("a", epoch: 5), gate: gate) == "not ours")
+        var named = command("a", epoch: 5)
+        named.agentType = "lamp_keeper"
+        #expect(verdict(named, gate: gate).hasPrefix("refuse: \"dim_50\" is not a verb of"))
+        #expect(verdict(named, known: .recorded(.active), gate: gate) == "answer")
+        let undo = command("a", "dim_50", .undo, epoch: 5)
+        #expect(verdict(undo, gate: gate) == "undo")
+        #expect(verdict(undo, known: .recorded(.active), gate: gate) == "undo")
+        #expect(verdict(command("a", "dim_10", epoch: 5), gate: gate) == "execute")
+    }
+
     @Test("each guard stops with its reason")
     func refusals() {
         #expect(

@@ -220,10 +220,12 @@ final class Lab: Sendable {
     /// Starts a coordinator and waits until it acts.
     func coordinator(
         _ policies: PolicySet = Lab.policies(), name: String = "lab",
+        local: Config.Local = Config.Local(),
         changes: AsyncStream<ConfigWatcher.Change>? = nil, metrics: Metrics = Metrics()
     ) async throws -> Running {
         let last = try? await connection.jetStream.streamInfo("SKOS_AUDIT").lastSequence
-        let running = launch(policies, name: name, changes: changes, metrics: metrics)
+        let running = launch(
+            policies, name: name, local: local, changes: changes, metrics: metrics)
         let acts = await eventually {
             let status = try await self.ask("status", timeout: .milliseconds(200))
             return (status["epoch"]?.integer ?? 0) > Int64(last ?? 0) || running.failure != nil
@@ -238,6 +240,7 @@ final class Lab: Sendable {
     /// Starts a coordinator.
     func launch(
         _ policies: PolicySet = Lab.policies(), name: String = "lab",
+        local: Config.Local = Config.Local(),
         changes: AsyncStream<ConfigWatcher.Change>? = nil, metrics: Metrics = Metrics(),
         url: String? = nil
     ) -> Running {
@@ -245,6 +248,7 @@ final class Lab: Sendable {
         config.nats.urls = [url ?? server.url]
         config.nodeName = name
         config.policySet = policies
+        config.local = local
         let running = Running(
             CoordinatorService(
                 LoadedConfig(config: config), changes: changes, metrics: metrics,

@@ -299,4 +299,25 @@ struct IncidentTests {
         #expect(s.incident?.phase == .escalated)
         #expect(s.live(180).last == "publish incident_expired")
     }
+
+    @Test("escalations of open incidents are known by their time, over restarts and snapshots")
+    func escalations() throws {
+        var s = Scenario(Scenario.policies(Scenario.policy(.critical, "alert_human")))
+        func nodes(_ core: Immunity, _ age: Int64) -> [String] {
+            core.escalations(since: s.now - .seconds(age)).compactMap { $0["node"]?.string }
+        }
+        _ = s.alert(.critical, node: "nova")
+        _ = s.wait(20)
+        _ = s.alert(.critical, node: "lyra")
+        #expect(nodes(s.core, 10) == ["lyra"])
+        #expect(nodes(s.core, 20) == ["nova", "lyra"])
+        s.restart()
+        #expect(nodes(s.core, 20) == ["nova", "lyra"])
+        let event = try #require(s.core.escalations(since: s.now).first)
+        #expect(event["incident"] != nil)
+        #expect(event["severity"] == "critical")
+        _ = s.alert(.ok, node: "lyra")
+        _ = s.live(11)
+        #expect(nodes(s.core, 100) == ["nova"])
+    }
 }

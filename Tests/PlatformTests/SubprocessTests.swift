@@ -67,4 +67,26 @@ import Testing
             try Subprocess("/none", []).run()
         }
     }
+
+    @Test func errorsAreKeptWhereTheyAreWanted() throws {
+        var process = Subprocess("/bin/sh", ["-c", "echo a; echo b >&2"], timeLimit: .seconds(20))
+        process.keepsErrors = true
+        #expect(try process.run().output == Array("a\nb\n".utf8))
+    }
+
+    @Test func whatACompletedProgramLeavesBehindLivesOn() throws {
+        let scratch = try Scratch()
+        let file = scratch.path + "/pid"
+        let script = "sleep 1000 & echo $! > \(file); echo x; yes | head -n 100000; exit 4"
+        let process = Subprocess("/bin/sh", ["-c", script], timeLimit: .seconds(60))
+        #expect(try process.complete() == 4)
+        let text = try String(contentsOfFile: file, encoding: .utf8)
+        let child = try #require(pid_t(text.trimmingCharacters(in: .whitespacesAndNewlines)))
+        defer { kill(child, SIGKILL) }
+        #expect(kill(child, 0) == 0)
+        let hanging = Subprocess("/bin/sh", ["-c", "sleep 1000"], timeLimit: .milliseconds(50))
+        #expect(throws: Subprocess.Failure.timedOut(program: "/bin/sh")) {
+            try hanging.complete()
+        }
+    }
 }

@@ -1,3 +1,4 @@
+import Antibody
 import Protocol
 import Settings
 import Testing

@@ -38,10 +38,13 @@ struct Manifest {
                 let call = String(decoding: original[open..<end], as: UTF8.self)
                 // The helper functions' own declarations have no name in quotes in front.
                 guard let name = Self.name(call) else { continue }
+                let path = Self.string(after: "path:", call) ?? form.folder + name
+                // C of our own around a library counts as that library.
+                let isLibrary = path.hasPrefix("Sources/System/")
                 targets.append(
                     Target(
-                        name: name, kind: form.kind, dependencies: Self.dependencies(call),
-                        path: Self.string(after: "path:", call) ?? form.folder + name))
+                        name: name, kind: isLibrary ? .library : form.kind,
+                        dependencies: Self.dependencies(call), path: path))
             }
         }
     }

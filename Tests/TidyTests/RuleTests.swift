@@ -131,6 +131,7 @@ struct RuleTests {
         let package = Package(name: "x", targets: [
             library("CX", pkgConfig: nil, apt: "libx"),
             .systemLibrary(name: "CY", path: "Sources/System/CY"),
+            .target(name: "CZ", path: "Sources/System/CZ"),
             room("Protocol"),
             room("Immunity", ["Protocol"]),
             room("Bus", ["CX", "Protocol"]), room("Antibody", ["Bus"]),
@@ -148,12 +149,13 @@ struct RuleTests {
         let manifest = Manifest(Self.manifest)
         #expect(
             Set(manifest.targets.map(\.name)) == [
-                "CX", "CY", "Protocol", "Immunity", "Bus", "Antibody", "MeshHealer",
+                "CX", "CY", "CZ", "Protocol", "Immunity", "Bus", "Antibody", "MeshHealer",
                 "LoopBreaker", "skos", "TestSupport", "BusTests",
             ])
         #expect(manifest["skos"]?.dependencies == ["Bus", "Immunity"])
         #expect(manifest["TestSupport"]?.path == "Tests/TestSupport")
         #expect(manifest["BusTests"]?.kind == .tests)
+        #expect(manifest["CZ"]?.kind == .library)
         #expect(manifest["Bus"]?.path == "Sources/Bus")
         #expect(manifest["Protocol"]?.dependencies == [])
     }
@@ -166,8 +168,9 @@ struct RuleTests {
     func rightArrows() {
         var imports = rightImports
         imports["Antibody"] = ["Bus"]
-        imports["Bus"]?.insert("CY")
-        let text = Self.manifest.replacing("[\"CX\", \"P", with: "[\"CX\", \"CY\", \"P")
+        imports["Bus"]?.formUnion(["CY", "CZ"])
+        let text = Self.manifest.replacing(
+            "[\"CX\", \"P", with: "[\"CX\", \"CY\", \"CZ\", \"P")
         #expect(Rules.arrowFaults(Manifest(text), imports: imports) == [])
     }
 
@@ -181,7 +184,8 @@ struct RuleTests {
             ("[\"Bus\"]),", "[\"Buss\"]),", "depends on Buss, which is no target"),
             ("[\"CX\", ", "[\"Antibody\", ", "Bus must not depend on Antibody"),
             ("[\"CX\", ", "[", "Bus imports CX without declaring it"),
-            ("zzz", "zzz", "CY is imported by []"),
+            ("[\"Antibody\"])", "[\"Notifier\"])", "MeshHealer must not depend on Notifier"),
+            ("zzz", "zzz", "CY is imported by []"), ("zzz", "zzz", "CZ is imported by []"),
         ]
         for (old, new, fault) in wrong {
             let text = Self.manifest.replacing(old, with: new)

@@ -235,9 +235,10 @@ enum Rules {
         if from == "Immunity", to != "Protocol" { return reason }
         let brain = ["Immunity", "Coordinator"]
         if agents.contains(from) || from == "Antibody" {
-            return agents.contains(to) || brain.contains(to) ? reason : nil
+            // Only the coordinator calls a human, and only it needs what that takes.
+            return agents.contains(to) || brain.contains(to) || to == "Notifier" ? reason : nil
         }
-        let low = ["Bus", "Settings", "Platform", "Runtime", "Audit"]
+        let low = ["Bus", "Settings", "Platform", "Runtime", "Audit", "Notifier"]
         let high = agents + brain + ["Antibody", "Operator", "skos"]
         if low.contains(from), high.contains(to) { return reason }
         if from == "Coordinator", agents.contains(to) || to == "Antibody" { return reason }

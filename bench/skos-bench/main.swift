@@ -4,7 +4,7 @@ import Foundation
 
 let arguments = CommandLine.arguments
 let usage = """
-    usage: skos-bench [--rounds N] [--only latency|throughput|burst|heartbeats|agent|up]…
+    usage: skos-bench [--rounds N] [--only latency|throughput|burst|heartbeats|agent|up|cleanup|mounts]…
     Environment: SKOS_BINARY (default .build/release/skos), NATS_SERVER (default nats-server on PATH).
     """
 
@@ -49,6 +49,8 @@ do {
     if wants("heartbeats") { try bench.heartbeats(agents: 10000, rate: 100_000, seconds: 5) }
     if wants("agent") { try bench.agent(seconds: 60) }
     if wants("up") { try bench.startUp() }
+    if wants("cleanup") { try bench.cleanup(files: 200_000) }
+    if wants("mounts") { try await bench.mounts(count: 500) }
     print("\n| what | floor | SKOS | ratio | line | holds |\n|---|---|---|---|---|---|")
     for row in bench.rows {
         let holds = row.holds.map { $0 ? "yes" : "**no**" } ?? "–"

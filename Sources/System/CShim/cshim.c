@@ -3,9 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -81,3 +84,66 @@ int skos_spawn_bound(const char *program, char *const arguments[], char *const e
     errno = code;
     return child;
 }
+
+// Never waits: a FIFO in place of a directory is refused by O_DIRECTORY.
+#define READ_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)
+
+int skos_open_beneath(int directory, const char *path, int one_mount) {
+    struct open_how how = {
+        .flags = READ_DIRECTORY,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
+                   (one_mount ? RESOLVE_NO_XDEV : 0),
+    };
+    // EAGAIN: something was renamed meanwhile, so that the kernel could not be sure.
+    for (int attempt = 0; attempt < 16; attempt++) {
+        long descriptor = syscall(SYS_openat2, directory, path, &how, sizeof how);
+        if (descriptor >= 0) return (int)descriptor;
+        if (errno != EAGAIN && errno != EINTR) break;
+    }
+    return -errno;
+}
+
+int skos_open_step(int directory, const char *name) {
+    int descriptor = openat(directory, name, READ_DIRECTORY);
+    return descriptor >= 0 ? descriptor : -errno;
+}
+
+int skos_identify(int directory, const char *path, struct skos_identity *identity) {
+    struct statx found;
+    int flags = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
+    if (statx(directory, path, flags, STATX_TYPE | STATX_INO, &found) != 0) {
+        // Old kernels, and old filters of system calls.
+        struct stat plain;
+        if (errno != ENOSYS && errno != EPERM) return -errno;
+        if (fstatat(directory, path, &plain, AT_NO_AUTOMOUNT) != 0) return -errno;
+        identity->major = major(plain.st_dev);
+        identity->minor = minor(plain.st_dev);
+        identity->inode = plain.st_ino;
+        identity->mode = plain.st_mode;
+        return 0;
+    }
+    identity->major = found.stx_dev_major;
+    identity->minor = found.stx_dev_minor;
+    identity->inode = found.stx_ino;
+    identity->mode = found.stx_mode;
+    return 0;
+}
+
+int skos_is_open(int directory, const char *name) {
+    int file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (file < 0) return -errno;
+    // Who opens the file while we have the lease makes the kernel send us a signal. SIGIO would end this
+    // process; SIGURG is ignored unless somebody wants it.
+    int answer = -EINVAL;
+    if (fcntl(file, F_SETSIG, SIGURG) == 0) {
+        if (fcntl(file, F_SETLEASE, F_WRLCK) == 0) {
+            answer = 0;
+        } else {
+            answer = errno == EAGAIN || errno == EBUSY ? 1 : -errno;
+        }
+    }
+    close(file);
+    return answer;
+}
+
+int skos_sync_filesystem(int descriptor) { return syncfs(descriptor) == 0 ? 0 : -errno; }

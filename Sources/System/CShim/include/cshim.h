@@ -11,4 +11,31 @@
 int skos_spawn_bound(const char *program, char *const arguments[], char *const environment[],
                      int *output);
 
+/// Opens a directory below another for reading: never through a symbolic link, never above it, and with
+/// `one_mount` never on another mount. Returns a descriptor, or -errno; -ENOSYS where the kernel, and
+/// -EPERM where a filter of system calls, does not let `openat2` through.
+int skos_open_beneath(int directory, const char *path, int one_mount);
+
+/// The same for one name, with what every kernel has; it does not look at mounts.
+int skos_open_step(int directory, const char *name);
+
+/// What a file is, wherever its names are.
+struct skos_identity {
+    unsigned int major;
+    unsigned int minor;
+    unsigned long long inode;
+    unsigned int mode;
+};
+
+/// Finds out what a path leads to, through links, without asking a server that may be dead where the
+/// kernel knows the answer. Returns 0, or -errno.
+int skos_identify(int directory, const char *path, struct skos_identity *identity);
+
+/// Whether anybody but us has a regular file open, or mapped, or as the image of a loop device: the kernel
+/// itself says so when asked for a lease. Returns 1 or 0, or -errno when it does not say.
+int skos_is_open(int directory, const char *name);
+
+/// Writes back all of the file system that an open descriptor is on. Returns 0, or -errno.
+int skos_sync_filesystem(int descriptor);
+
 #endif

@@ -1,0 +1,261 @@
+package import Glibc
+
+/// Which files of a tree are meant.
+package struct FileSelection: Sendable {
+    /// For a file's name without its directory; a file that matches none is left alone.
+    package var patterns: [GlobPattern]
+    /// Neither content nor inode may have changed later than this, in seconds since 1970: an old date
+    /// alone is quickly forged, or copied from elsewhere.
+    package var unchangedSince: Double
+    /// Directories inside one another that are looked into; each takes one descriptor.
+    package var depthLimit = 256
+
+    package init(patterns: [GlobPattern], unchangedSince: Double) {
+        self.patterns = patterns
+        self.unchangedSince = unchangedSince
+    }
+}
+
+/// Why something in a tree was left alone.
+package enum SkipReason: String, Sendable, CaseIterable {
+    /// A link, a socket, a FIFO, a device.
+    case notAFile = "not_a_file"
+    case otherName = "other_name"
+    case tooYoung = "too_young"
+    /// It has names elsewhere, so that deleting this one frees nothing.
+    case hardLinked = "hard_linked"
+    /// There is not time enough for so large a file.
+    case tooLarge = "too_large"
+    case open
+    /// A process that may have it open does not show what it has open.
+    case maybeOpen = "maybe_open"
+    /// Something else is mounted there.
+    case otherMount = "other_mount"
+    case tooDeep = "too_deep"
+    /// It was exchanged or moved while the walk was there.
+    case changed
+    /// The system refused.
+    case failed
+}
+
+/// What a walk did.
+package struct WalkReport: Sendable, Equatable {
+    /// How it ended.
+    package enum End: String, Sendable {
+        case complete, outOfTime = "out_of_time", enough, cancelled
+    }
+
+    /// Files that were taken, and the room they took.
+    package var files = 0
+    package var bytes: Int64 = 0
+    package var skipped: [SkipReason: Int] = [:]
+    /// The first thing that the system refused.
+    package var failure: String?
+    package var end = End.complete
+
+    package init() {}
+
+    package mutating func skip(_ reason: SkipReason) { skipped[reason, default: 0] += 1 }
+
+    package mutating func fail(_ failure: FileFailure) {
+        skip(.failed)
+        self.failure = self.failure ?? failure.description
+    }
+}
+
+/// A file that was selected, for as long as the walk stands at it.
+package struct WalkedFile {
+    /// The open directory it is in.
+    package let directory: SafeDirectory
+    /// The directory's path below the top of the tree, each name followed by a slash.
+    package let directoryPath: [UInt8]
+    package let name: UnsafePointer<CChar>
+    package let status: stat
+
+    /// Bytes on the disk, which deleting it would free.
+    package var bytes: Int64 { Int64(status.st_blocks) * 512 }
+}
+
+/// Walks over a tree that others may be changing, and hands out the files that are selected.
+///
+/// It stays in the tree and on its mount, follows no link, and needs memory and descriptors for the
+/// depth of the tree only. A directory that is moved away while the walk is in it is left as soon as
+/// that is noticed: it is looked for before the first file in each directory, and after every
+/// `recheckEvery` others. That cannot be done in one step with deleting; but what is moved into it
+/// meanwhile has a fresh change time, and is too young.
+package struct SafeWalk {
+    /// Entries between two questions whether to go on.
+    static let stopEvery = 64
+    /// Files that are taken from a directory before it is checked to be where it was.
+    static let recheckEvery = 64
+
+    private struct Level {
+        var directory: SafeDirectory
+        var stream: OpaquePointer
+        /// Its name in the level above.
+        var name: [CChar]
+        var device: dev_t
+        var inode: ino_t
+        /// Below the top, each name followed by a slash.
+        var path: [UInt8]
+        /// Files that may be taken before the next check.
+        var trust = 0
+    }
+
+    private let selection: FileSelection
+    private let takesAllNames: Bool
+    private let openFiles: OpenFiles
+    private let stop: (WalkReport) -> WalkReport.End?
+    private let take: (WalkedFile, inout WalkReport) -> Void
+    private var levels: [Level] = []
+    private var report = WalkReport()
+
+    /// - `openFiles`: what is open and must not be taken.
+    /// - `stop`: asked after every few entries and after each file taken; why to stop, if so.
+    /// - `take`: does with a file what is to be done, and counts it.
+    package init(
+        _ selection: FileSelection, openFiles: OpenFiles,
+        stop: @escaping (WalkReport) -> WalkReport.End?,
+        take: @escaping (WalkedFile, inout WalkReport) -> Void
+    ) {
+        self.selection = selection
+        takesAllNames = selection.patterns.contains { $0.text == "*" }
+        self.openFiles = openFiles
+        self.stop = stop
+        self.take = take
+    }
+
+    /// Walks over all that is below `top`, which stays open.
+    package mutating func run(_ top: SafeDirectory) -> WalkReport {
+        report = WalkReport()
+        defer { while !levels.isEmpty { leave() } }
+        do throws(FileFailure) { enter(try top.descend([]), name: [], path: []) } catch {
+            report.fail(error)
+        }
+        var count = 0
+        while let depth = levels.indices.last {
+            count += 1
+            if count % Self.stopEvery == 0, let end = stop(report) {
+                report.end = end
+                break
+            }
+            errno = 0
+            guard let entry = readdir(levels[depth].stream) else {
+                if errno != 0 { report.fail(FileFailure(.list, shownPath, errno: errno)) }
+                leave()
+                continue
+            }
+            let name = entryName(entry)
+            if strcmp(name, ".") == 0 || strcmp(name, "..") == 0 { continue }
+            let taken = report.files
+            look(at: name, type: Int(entry.pointee.d_type), depth)
+            if report.files != taken, let end = stop(report) {
+                report.end = end
+                break
+            }
+        }
+        return report
+    }
+
+    private mutating func look(at name: UnsafePointer<CChar>, type: Int, _ depth: Int) {
+        switch type {
+        case Int(DT_DIR): descend(into: name, depth)
+        case Int(DT_REG): judge(name, depth)
+        case Int(DT_UNKNOWN):
+            guard let status = levels[depth].directory.status(name) else {
+                return report.skip(.changed)
+            }
+            if status.st_mode & S_IFMT == S_IFDIR {
+                descend(into: name, depth)
+            } else {
+                judge(name, depth)
+            }
+        default: report.skip(.notAFile)
+        }
+    }
+
+    private mutating func judge(_ name: UnsafePointer<CChar>, _ depth: Int) {
+        guard takesAllNames || matches(name) else { return report.skip(.otherName) }
+        guard let status = levels[depth].directory.status(name) else {
+            return report.skip(.changed)
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else { return report.skip(.notAFile) }
+        guard status.st_nlink == 1 else { return report.skip(.hardLinked) }
+        let limit = selection.unchangedSince
+        guard seconds(status.st_mtim) <= limit, seconds(status.st_ctim) <= limit else {
+            return report.skip(.tooYoung)
+        }
+        if let reason = openFiles.objection(status, name, levels[depth].directory) {
+            return report.skip(reason)
+        }
+        if levels[depth].trust == 0 {
+            guard isWhereItWas() else { return report.skip(.changed) }
+            levels[depth].trust = Self.recheckEvery
+        }
+        levels[depth].trust -= 1
+        let file = WalkedFile(
+            directory: levels[depth].directory, directoryPath: levels[depth].path, name: name,
+            status: status)
+        take(file, &report)
+    }
+
+    private func matches(_ name: UnsafePointer<CChar>) -> Bool {
+        name.withMemoryRebound(to: UInt8.self, capacity: strlen(name)) { bytes in
+            let buffer = UnsafeBufferPointer(start: bytes, count: strlen(name))
+            return selection.patterns.contains { $0.matches(buffer) }
+        }
+    }
+
+    private mutating func descend(into name: UnsafePointer<CChar>, _ depth: Int) {
+        guard levels.count < selection.depthLimit else { return report.skip(.tooDeep) }
+        do throws(FileFailure) {
+            let child = try levels[depth].directory.child(name)
+            let bytes = UnsafeBufferPointer(start: name, count: strlen(name) + 1)
+            let path = levels[depth].path + bytes.dropLast().map(UInt8.init(bitPattern:)) + [0x2F]
+            enter(child, name: Array(bytes), path: path)
+        } catch {
+            switch error.errno {
+            case EXDEV: report.skip(.otherMount)
+            case ELOOP, ENOTDIR, ENOENT: report.skip(.changed)
+            default: report.fail(FileFailure(.open, shownPath + error.path, error.problem))
+            }
+        }
+    }
+
+    private mutating func enter(_ directory: SafeDirectory, name: [CChar], path: [UInt8]) {
+        var status = stat()
+        guard fstat(directory.descriptor, &status) == 0,
+            let stream = fdopendir(directory.descriptor)
+        else {
+            report.fail(FileFailure(.list, MountEntry.name(path), errno: errno))
+            return directory.close()
+        }
+        levels.append(
+            Level(
+                directory: directory, stream: stream, name: name, device: status.st_dev,
+                inode: status.st_ino, path: path))
+    }
+
+    /// Leaves the directory the walk is in. Closing the stream closes the descriptor.
+    private mutating func leave() { closedir(levels.removeLast().stream) }
+
+    /// Whether each directory on the way here still stands where the walk found it; what does not is
+    /// left at once.
+    private mutating func isWhereItWas() -> Bool {
+        for depth in levels.indices.dropFirst() {
+            let level = levels[depth]
+            let status = levels[depth - 1].directory.status(level.name)
+            if status?.st_dev == level.device && status?.st_ino == level.inode { continue }
+            while levels.count > depth { leave() }
+            return false
+        }
+        return true
+    }
+
+    private var shownPath: String { MountEntry.name(levels.last?.path ?? []) }
+}
+
+/// A point in time of a file, in seconds since 1970.
+private func seconds(_ time: timespec) -> Double {
+    Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+}

@@ -1,0 +1,311 @@
+import Antibody
+import Glibc
+import Platform
+import Protocol
+import Settings
+
+/// Moves old files into archives on another file system, a slice at a time.
+///
+/// A slice is packed into a `.partial`, restored from it and compared byte for byte with what is still
+/// there, written back, and given its name; only then are exactly those files deleted that are still
+/// the same. Whatever ends it in between leaves each file in its place, in a finished archive, or both.
+struct Archiver {
+    /// Files and bytes of one slice: so few that packing, restoring and comparing fit in the time.
+    static let sliceFiles = 5000
+    static let sliceBytes: Int64 = 128 << 20
+    /// A larger file cannot be archived within the time of an action.
+    static let fileBytes: Int64 = 1 << 30
+    static let prefix = ".skos-archive-"
+
+    /// Where a test may interrupt it.
+    enum Step: String, CaseIterable { case chosen, packed, verified, named, deleted }
+
+    struct Interrupted: Error {}
+
+    let cleaner: Cleaner
+    let settings: Config.Archive
+    let tar: String
+    /// Asked at each step whether to end as if killed; for tests.
+    var isInterrupted: @Sendable (Step) -> Bool = { _ in false }
+
+    /// One archive that was made.
+    struct Made {
+        var name: String
+        var report: WalkReport
+        /// Whether more was left than fits in one slice.
+        var isMore: Bool
+    }
+
+    /// The destination, open.
+    func openDestination() throws(VerbFailure) -> SafeDirectory {
+        let path = settings.destination
+        do throws(FileFailure) {
+            return try SafeDirectory.open(path, root: cleaner.root, method: cleaner.method)
+        } catch {
+            throw VerbFailure(
+                isTransient: false, reason: "local.archive_old_data.to: \(error.description)")
+        }
+    }
+
+    /// Why files of an open root cannot go to the destination; `nil`: they can.
+    func objection(_ top: SafeDirectory, _ destination: SafeDirectory) -> String? {
+        do throws(FileFailure) {
+            let same = try cleaner.fileSystem(of: top) == cleaner.fileSystem(of: destination)
+            return same
+                ? "\(settings.destination) is on the same file system: that would free nothing"
+                : nil
+        } catch { return error.description }
+    }
+
+    func selection(_ session: CleaningSession) -> FileSelection {
+        FileSelection(
+            patterns: settings.patterns.map { GlobPattern(name: $0) },
+            unchangedSince: session.wallSeconds - settings.minAge.inSeconds)
+    }
+
+    /// Removes what earlier runs that were ended left unfinished.
+    func removeStale(_ destination: SafeDirectory) {
+        guard let copy = try? destination.descend([]) else { return }
+        guard let stream = fdopendir(copy.descriptor) else { return copy.close() }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream), names.count < 1000 {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name.hasPrefix(Self.prefix) { names.append(name) }
+        }
+        for name in names { remove(name) }
+    }
+
+    private func remove(_ name: String) {
+        let path = place(name)
+        // What was restored for comparing is a tree of our own; its links, if any, are not followed.
+        _ = try? Subprocess(
+            "/bin/rm", ["-rf", "--one-file-system", "--", path], timeLimit: .seconds(8)
+        ).run()
+    }
+
+    private func place(_ name: String) -> String {
+        cleaner.root.real(settings.destination) + "/" + name
+    }
+
+    /// Archives one slice of a root; `nil` when there is nothing to archive.
+    func archiveSlice(
+        _ root: Cleaner.Root, to destination: SafeDirectory, openFiles: OpenFiles,
+        _ session: inout CleaningSession
+    ) throws -> Made? {
+        var (files, walked) = choose(root.directory, openFiles, session)
+        if files.isEmpty {
+            walked.end = walked.end == .enough ? .complete : walked.end
+            session.report.add(walked, root: root.path)
+            return nil
+        }
+        try step(.chosen)
+        let id = "\(Self.prefix)\(getpid())-\(Int(session.wallSeconds))"
+        do {
+            try pack(files, root, id, session)
+            try step(.packed)
+            let same = try verify(files, root, id, session)
+            try step(.verified)
+            let name = try giveName(id, root, destination)
+            try step(.named)
+            remove(id + ".list")
+            remove(id + ".copy")
+            var report = try delete(same, root.directory)
+            for _ in same.count..<files.count { report.skip(.changed) }
+            report.skipped.merge(walked.skipped) { $0 + $1 }
+            session.report.add(report, root: root.path)
+            return Made(name: name, report: report, isMore: walked.end != .complete)
+        } catch let interrupted as Interrupted {
+            throw interrupted
+        } catch {
+            for suffix in [".partial", ".list", ".copy"] { remove(id + suffix) }
+            throw error
+        }
+    }
+
+    private func step(_ step: Step) throws { if isInterrupted(step) { throw Interrupted() } }
+
+    private func choose(
+        _ top: SafeDirectory, _ openFiles: OpenFiles, _ session: CleaningSession
+    ) -> ([ArchivedFile], WalkReport) {
+        var files: [ArchivedFile] = []
+        var bytes: Int64 = 0
+        let deadline = session.deadline
+        var isFull = false
+        var walk = SafeWalk(
+            selection(session), openFiles: openFiles,
+            stop: { _ in
+                if ContinuousClock.now >= deadline { return .outOfTime }
+                return isFull ? .enough : nil
+            },
+            take: { file, report in
+                guard !isFull else { return }
+                let size = Int64(file.status.st_size)
+                guard size <= Self.fileBytes else { return report.skip(.tooLarge) }
+                guard files.isEmpty || bytes + size <= Self.sliceBytes else {
+                    isFull = true
+                    return
+                }
+                files.append(ArchivedFile(file))
+                bytes += size
+                isFull = files.count >= Self.sliceFiles || bytes >= Self.sliceBytes
+            })
+        let report = walk.run(top)
+        // What stopped the walk may have stopped it without a file taken; so ask once more.
+        return (files, isFull ? ended(report, .enough) : report)
+    }
+
+    private func ended(_ report: WalkReport, _ end: WalkReport.End) -> WalkReport {
+        var report = report
+        report.end = end
+        return report
+    }
+
+    private func pack(
+        _ files: [ArchivedFile], _ root: Cleaner.Root, _ id: String, _ session: CleaningSession
+    ) throws {
+        var list: [UInt8] = []
+        for file in files { list += file.path + [0] }
+        try write(list, to: place(id + ".list"))
+        // Made here, so that nobody else can read it at any time.
+        try write([], to: place(id + ".partial"))
+        try run(
+            [
+                "--create", "--zstd", "--format=posix", "--numeric-owner", "--force-local",
+                "--no-recursion", "--file=" + place(id + ".partial"),
+                "--directory=" + cleaner.root.real(root.path), "--null", "--verbatim-files-from",
+                "--files-from=" + place(id + ".list"),
+            ], allowing: 1, session)
+    }
+
+    /// The files whose restored copies are the same as what is there.
+    private func verify(
+        _ files: [ArchivedFile], _ root: Cleaner.Root, _ id: String, _ session: CleaningSession
+    ) throws -> [ArchivedFile] {
+        guard mkdir(place(id + ".copy"), 0o700) == 0 else { throw failure(".copy", errno) }
+        // zstd checks its own sums on the way.
+        try run(
+            [
+                "--extract", "--zstd", "--numeric-owner", "--force-local", "--preserve-permissions",
+                "--file=" + place(id + ".partial"), "--directory=" + place(id + ".copy"),
+            ], allowing: 0, session)
+        let copy = try SafeDirectory.open(
+            settings.destination + "/" + id + ".copy", root: cleaner.root, method: cleaner.method)
+        defer { copy.close() }
+        var (originals, copies) = (ArchivedFiles(root.directory), ArchivedFiles(copy))
+        defer {
+            originals.close()
+            copies.close()
+        }
+        var same: [ArchivedFile] = []
+        for file in files {
+            guard !session.isOver else { throw late }
+            if file.isSame(&originals, &copies) { same.append(file) }
+        }
+        guard !same.isEmpty else {
+            throw VerbFailure(
+                isTransient: true, reason: "all files changed while they were archived")
+        }
+        return same
+    }
+
+    /// Writes the archive back and gives it its name, so that it survives whatever comes.
+    private func giveName(
+        _ id: String, _ root: Cleaner.Root, _ destination: SafeDirectory
+    ) throws -> String {
+        let partial = place(id + ".partial")
+        let descriptor = open(partial, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
+        guard descriptor >= 0 else { throw failure(partial, errno) }
+        defer { _ = close(descriptor) }
+        guard fsync(descriptor) == 0 else { throw failure(partial, errno) }
+        let base = "skos" + root.path.map { $0 == "/" ? "-" : String($0) }.joined()
+        for number in 0..<10_000 {
+            let name =
+                "\(base)-\(Int(CleaningSession(budget: .zero).wallSeconds))-\(number).tar.zst"
+            // A link is never made over something that is there.
+            if link(partial, place(name)) == 0 {
+                unlink(partial)
+                guard fsync(destination.descriptor) == 0 else { throw failure(name, errno) }
+                return name
+            }
+            guard errno == EEXIST else { throw failure(name, errno) }
+        }
+        throw failure(base, EEXIST)
+    }
+
+    /// Deletes exactly these files, as far as they are what they were and nobody has opened them.
+    private func delete(_ files: [ArchivedFile], _ top: SafeDirectory) throws -> WalkReport {
+        let openFiles = try OpenFiles.collect(cleaner.root)
+        var report = WalkReport()
+        var originals = ArchivedFiles(top)
+        defer { originals.close() }
+        for file in files {
+            guard let directory = try? originals.directory(of: file),
+                let status = directory.status(file.name),
+                ArchivedFile.Identity(status) == file.identity, status.st_nlink == 1
+            else {
+                report.skip(.changed)
+                continue
+            }
+            if let reason = openFiles.objection(status, file.name, directory) {
+                report.skip(reason)
+                continue
+            }
+            guard unlinkat(directory.descriptor, file.name, 0) == 0 else {
+                report.fail(FileFailure(.delete, MountEntry.name(file.path), errno: errno))
+                continue
+            }
+            report.files += 1
+            report.bytes += file.bytes
+            try step(.deleted)
+        }
+        return report
+    }
+
+    // MARK: Small things
+
+    private var late: VerbFailure {
+        VerbFailure(
+            isTransient: true, reason: "the time was over before the archive was verified")
+    }
+
+    private func failure(_ name: String, _ code: Int32) -> VerbFailure {
+        VerbFailure(
+            isTransient: true, reason: "\(settings.destination): \(name): \(errnoText(code))")
+    }
+
+    private func run(
+        _ arguments: [String], allowing code: Int32, _ session: CleaningSession
+    ) throws {
+        let output: Subprocess.Output
+        do throws(Subprocess.Failure) {
+            output = try Subprocess(tar, arguments, timeLimit: session.rest).run()
+        } catch {
+            if case .timedOut = error { throw late }
+            throw VerbFailure(isTransient: true, reason: error.description)
+        }
+        guard output.exitCode <= code else { throw endedBadly(output.exitCode) }
+    }
+
+    private func endedBadly(_ code: Int32) -> VerbFailure {
+        VerbFailure(
+            isTransient: true,
+            reason: "\(tar) ended with code \(code); is there room in \(settings.destination)?")
+    }
+
+    private func write(_ bytes: [UInt8], to path: String) throws {
+        let flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
+        let descriptor = open(path, flags, 0o600)
+        guard descriptor >= 0 else { throw failure(path, errno) }
+        defer { _ = close(descriptor) }
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            let put = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+            if put < 0 && errno == EINTR { continue }
+            guard put > 0 else { throw failure(path, errno) }
+            rest = rest.dropFirst(put)
+        }
+    }
+}

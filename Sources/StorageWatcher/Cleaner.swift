@@ -1,0 +1,181 @@
+import Antibody
+import Glibc
+package import Platform
+import Protocol
+import Settings
+
+/// A directory that an action may clean, as `skos doctor` shows it.
+package struct CleaningRoot: Sendable, Equatable {
+    package var action: String
+    package var path: String
+    /// Why it is not cleaned; `nil`: it is.
+    package var obstacle: String?
+}
+
+/// What the cleaning actions share: finding the roots, keeping to the time, and walking.
+package struct Cleaner: Sendable {
+    /// How long one action cleans at most. The desk waits 30 s for it; what is left then is reported,
+    /// and the next action goes on.
+    package static let budget: Duration = .seconds(25)
+    /// How long a dry run walks at most.
+    static let dryRunBudget: Duration = .seconds(20)
+
+    package let root: HostRoot
+    package let tools: CleaningTools
+    /// How long one action may take; less in tests.
+    package let budget: Duration
+    /// Which method opens directories; `nil`: the best there is.
+    let method: SafeDirectory.Method?
+
+    /// - `tools`: the programs of the node that know how to clean.
+    package init(
+        root: HostRoot, tools: CleaningTools, budget: Duration = Cleaner.budget,
+        method: SafeDirectory.Method? = nil
+    ) {
+        self.root = root
+        self.tools = tools
+        self.budget = budget
+        self.method = method
+    }
+
+    /// Whether any of the roots is a directory here.
+    package func exists(_ roots: [String]) -> Bool {
+        roots.contains { path in
+            var status = stat()
+            return stat(root.real(path), &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+        }
+    }
+
+    /// Why nothing below a root can be deleted; `nil`: it can.
+    func obstacle(_ path: String) -> String? {
+        do throws(FileFailure) {
+            try SafeDirectory.open(path, root: root, method: method).close()
+            return nil
+        } catch { return Self.reason(error) }
+    }
+
+    // MARK: Where
+
+    /// The file system that an alert is about; without one, all are meant.
+    ///
+    /// - Throws: what is wrong with `parameters.resource`.
+    func target(_ parameters: JSON.Object) throws(VerbFailure) -> Target {
+        guard let value = parameters["resource"], value != .null else { return .all }
+        guard let name = value.string, !name.isEmpty else {
+            throw VerbFailure(
+                isTransient: false,
+                reason: "parameters.resource: must be a mount point, or be left out for all")
+        }
+        let entries: [MountEntry]
+        do throws(FileFailure) { entries = MountTable.parse(try MountTable.read(root)) } catch {
+            throw VerbFailure(isTransient: true, reason: error.description)
+        }
+        guard let mount = entries.last(where: { $0.name == name }) else {
+            throw VerbFailure(
+                isTransient: false,
+                reason: "parameters.resource: nothing is mounted at \(Name.quoted(name)) here")
+        }
+        return .mount(mount)
+    }
+
+    enum Target {
+        case all
+        case mount(MountEntry)
+
+        /// As the plan keeps it.
+        var parameters: JSON.Object {
+            guard case .mount(let mount) = self else { return [:] }
+            return ["resource": .string(mount.name)]
+        }
+    }
+
+    /// A directory in which something may be deleted, open.
+    struct Root {
+        var path: String
+        var directory: SafeDirectory
+    }
+
+    /// Opens the roots that are on the target's file system; the reasons why others are not used go
+    /// into the report. Whoever asks closes them.
+    func open(_ paths: [String], on target: Target, _ report: inout CleaningReport) -> [Root] {
+        var roots: [Root] = []
+        for path in paths {
+            do throws(FileFailure) {
+                let directory = try SafeDirectory.open(path, root: root, method: method)
+                if let reason = try elsewhere(directory, target) {
+                    directory.close()
+                    report.leaveOut(path, reason)
+                } else {
+                    roots.append(Root(path: path, directory: directory))
+                }
+            } catch { report.leaveOut(path, Self.reason(error)) }
+        }
+        return roots
+    }
+
+    private static func reason(_ failure: FileFailure) -> String {
+        switch failure.errno {
+        case ELOOP, ENOTDIR:
+            "it is, or is reached through, a symbolic link or a file: name the real directory"
+        case ENOENT: "there is no such directory"
+        default: failure.description
+        }
+    }
+
+    /// Why an open directory is not on the target's file system; `nil`: it is.
+    private func elsewhere(
+        _ directory: SafeDirectory, _ target: Target
+    ) throws(FileFailure) -> String? {
+        guard case .mount(let mount) = target else { return nil }
+        return try fileSystem(of: directory) == mount.device
+            ? nil : "it is on another file system than \(mount.name)"
+    }
+
+    /// The file system an open directory is on: the number of its mount, for `stat` tells subvolumes
+    /// apart that share their room.
+    func fileSystem(of directory: SafeDirectory) throws(FileFailure) -> DeviceNumber {
+        // In our own namespace; a file system has the same number in all of them.
+        let text = try MountTable.read(HostRoot())
+        let id = Int(try directory.mountID())
+        guard let own = MountTable.parse(text).first(where: { $0.id == id }) else {
+            throw FileFailure(.read, "/proc/self/mountinfo", errno: ENODATA)
+        }
+        return own.device
+    }
+
+    // MARK: Walking
+
+    /// What one walk over the roots is to do.
+    struct Order {
+        var cleanup: Config.Cleanup
+        var isDryRun: Bool
+        /// When enough is enough; `nil`: when all is done.
+        var goal: CleaningGoal?
+    }
+
+    /// Walks over the roots one after the other, until the time is over or the goal is reached.
+    func sweep(_ order: Order, on target: Target, _ session: inout CleaningSession) {
+        let roots = open(order.cleanup.roots, on: target, &session.report)
+        defer { for root in roots { root.directory.close() } }
+        guard !roots.isEmpty, let openFiles = session.openFiles(of: root) else { return }
+        let selection = FileSelection(
+            patterns: order.cleanup.patterns.map { GlobPattern(name: $0) },
+            unchangedSince: session.wallSeconds - order.cleanup.minAge.inSeconds)
+        for root in roots {
+            guard !session.isOver else {
+                session.report.isComplete = false
+                return
+            }
+            var meter = order.goal.map { goal in
+                CleaningMeter(goal, root.directory, isDryRun: order.isDryRun)
+            }
+            if meter?.isReached(WalkReport()) == true { continue }
+            let deadline = session.deadline
+            let sweep = Sweep(selection, openFiles: openFiles, isDryRun: order.isDryRun) { walked in
+                if ContinuousClock.now >= deadline { return .outOfTime }
+                return meter?.isReached(walked) == true ? .enough : nil
+            }
+            session.report.add(sweep.run(root.directory), root: root.path)
+        }
+    }
+}

@@ -1,0 +1,147 @@
+import Antibody
+import Glibc
+import Platform
+import Protocol
+import Settings
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import StorageWatcher
+
+@Suite(.serialized, .enabled(if: Volume.isPossible, "needs root, for another file system"))
+struct ArchiveTests {
+    /// A tree with files to archive, and a file system to put them on.
+    struct Site {
+        let node: CleanedNode
+        let volume: Volume
+        let verb: ArchiveVerb
+        var root: String { node.tree.path + "/data" }
+
+        init(
+            megabytes: Int = 64,
+            interrupt: @escaping @Sendable (Archiver.Step) -> Bool = { _ in false }
+        ) throws {
+            var node = try CleanedNode(tools: CleaningTools.find(HostRoot()))
+            volume = try Volume(.tmpfs(megabytes: megabytes))
+            node.tree.directory("data/deep/er")
+            node.config.local.archive.roots = [node.tree.path + "/data"]
+            node.config.local.archive.minAge = .zero
+            node.config.local.archive.destination = volume.point
+            self.node = node
+            let config = node.config
+            var verb = ArchiveVerb(node.cleaner) { config }
+            verb.isInterrupted = interrupt
+            self.verb = verb
+        }
+
+        func fill() throws {
+            for (index, name) in [
+                "a", "deep/b", "deep/er/c d", "deep/er/new\nline", "-dash", "deep/:colon",
+            ].enumerated() {
+                try node.tree.file("data/" + name, bytes: 100_000 * index + 7)
+            }
+            chmod(node.tree.path + "/data/a", 0o640)
+        }
+
+        func execute() throws -> JSON.Object {
+            try verb.execute(try verb.plan(VerbCall(parameters: [:])))
+        }
+
+        /// Names in the destination.
+        var archives: [String] {
+            ((try? HostFiles(root: HostRoot()).names(in: volume.point)) ?? []).sorted()
+        }
+
+        /// Unpacks all archives over one another into a directory, as a person would.
+        func restore(into name: String) throws -> String {
+            let target = node.tree.directory(name)
+            for archive in archives where archive.hasSuffix(".tar.zst") {
+                try Volume.run(
+                    "/usr/bin/tar",
+                    ["--force-local", "-xf", volume.point + "/" + archive, "-C", target])
+            }
+            return target
+        }
+    }
+
+    @Test("moves old files into an archive that restores bit for bit") func restores() throws {
+        let site = try Site()
+        try site.fill()
+        try Volume.run("/bin/cp", ["-a", site.root, site.node.tree.path + "/expected"])
+        let result = try site.execute()
+        #expect(result["files"]?.integer == 6 && result["complete"]?.bool == true)
+        #expect(ScratchTree.count(site.root) == 0)
+        #expect(site.archives.count == 1 && result["archives"]?.array?.count == 1)
+        let restored = try site.restore(into: "restored")
+        try Volume.run("/usr/bin/diff", ["-r", site.node.tree.path + "/expected", restored])
+        var status = stat()
+        #expect(stat(restored + "/a", &status) == 0 && status.st_mode & 0o777 == 0o640)
+        #expect(stat(site.volume.point + "/" + site.archives[0], &status) == 0)
+        #expect(status.st_mode & 0o077 == 0)
+    }
+
+    @Test(
+        "interrupted anywhere it loses nothing, and the next run tidies up",
+        arguments: Archiver.Step.allCases)
+    func interrupted(_ step: Archiver.Step) throws {
+        let site = try Site(interrupt: { $0 == step })
+        try site.fill()
+        try Volume.run("/bin/cp", ["-a", site.root, site.node.tree.path + "/expected"])
+        #expect(throws: VerbFailure.self) { try site.execute() }
+        let restored = try site.restore(into: "restored")
+        try Volume.run("/bin/cp", ["-a", site.root + "/.", restored])
+        try Volume.run("/usr/bin/diff", ["-r", site.node.tree.path + "/expected", restored])
+
+        let config = site.node.config
+        let next = ArchiveVerb(site.node.cleaner) { config }
+        _ = try next.execute(try next.plan(VerbCall(parameters: [:])))
+        #expect(ScratchTree.count(site.root) == 0)
+        #expect(site.archives.allSatisfy { $0.hasSuffix(".tar.zst") })
+        let again = try site.restore(into: "again")
+        try Volume.run("/usr/bin/diff", ["-r", site.node.tree.path + "/expected", again])
+    }
+
+    @Test("what changes while it is archived stays") func changes() throws {
+        let path = Mutex("")
+        let site = try Site(interrupt: { step in
+            guard step == .packed else { return false }
+            try? ScratchTree.write(path.withLock { $0 } + "/deep/b", bytes: 3)
+            return false
+        })
+        try site.fill()
+        path.withLock { $0 = site.root }
+        let result = try site.execute()
+        #expect(result["files"]?.integer == 5)
+        #expect(result["skipped"]?.object?["changed"]?.integer == 1)
+        #expect(site.node.tree.exists("data/deep/b"))
+    }
+
+    @Test("a destination without room, or on the same file system, loses nothing") func refuses()
+        throws
+    {
+        let full = try Site(megabytes: 1)
+        try full.fill()
+        #expect(throws: VerbFailure.self) { try full.execute() }
+        #expect(ScratchTree.count(full.root) == 6 && full.archives.isEmpty)
+
+        var node = full.node
+        node.tree.directory("near")
+        node.config.local.archive.destination = node.tree.path + "/near"
+        let config = node.config
+        let near = ArchiveVerb(node.cleaner) { config }
+        let failure = #expect(throws: VerbFailure.self) {
+            try near.execute(try near.plan(VerbCall(parameters: [:])))
+        }
+        #expect(failure?.reason.contains("same file system") == true)
+        #expect(ScratchTree.count(full.root) == 6)
+    }
+
+    @Test("a dry run tells what it would archive") func dryRun() throws {
+        let site = try Site()
+        try site.fill()
+        let plan = try site.verb.plan(VerbCall(parameters: [:], isDryRun: true))
+        #expect(plan.effect["files"]?.integer == 6)
+        #expect(ScratchTree.count(site.root) == 6 && site.archives.isEmpty)
+    }
+}

@@ -1,0 +1,129 @@
+import Antibody
+import Glibc
+import Platform
+import Protocol
+import Settings
+import TestSupport
+import Testing
+
+@testable import StorageWatcher
+
+@Suite struct CleaningTests {
+    private func call(_ resource: String? = nil, isDryRun: Bool = false) -> VerbCall {
+        VerbCall(
+            parameters: resource.map { ["resource": .string($0)] } ?? [:], isDryRun: isDryRun)
+    }
+
+    private func verb(_ kind: CleanupVerb.Kind, _ node: CleanedNode) -> CleanupVerb {
+        let config = node.config
+        return CleanupVerb(kind, node.cleaner) { config }
+    }
+
+    @Test("each deletes in its own roots what its patterns match, and says so") func cleans() throws
+    {
+        let node = try CleanedNode()
+        for name in ["temp/a", "temp/b.gz", "logs/x.log", "logs/x.log.1", "logs/x.log.2.gz"] {
+            try node.tree.file(name, bytes: 10_000)
+        }
+        let temp = verb(.temp, node)
+        let result = try temp.execute(try temp.plan(call()))
+        #expect(result["files"]?.integer == 2 && result["complete"]?.bool == true)
+        #expect((result["bytes"]?.integer ?? 0) >= 20_000)
+        #expect(node.tree.exists("logs/x.log.1"))
+        let logs = verb(.logs, node)
+        let cleaned = try logs.execute(try logs.plan(call()))
+        #expect(cleaned["files"]?.integer == 2)
+        #expect(cleaned["skipped"]?.object?["other_name"]?.integer == 1)
+        #expect(node.tree.exists("logs/x.log"))
+    }
+
+    @Test("a dry run tells and deletes nothing") func dryRun() throws {
+        let node = try CleanedNode()
+        for index in 0..<20 { try node.tree.file("temp/\(index)") }
+        let temp = verb(.temp, node)
+        let plan = try temp.plan(call(isDryRun: true))
+        #expect(plan.effect["files"]?.integer == 20)
+        #expect(ScratchTree.count(node.tree.path) == 20)
+        #expect(try temp.execute(plan)["files"]?.integer == 20)
+    }
+
+    @Test("nothing to delete is a failure that says why") func nothing() throws {
+        var node = try CleanedNode()
+        try node.tree.file("temp/new")
+        node.config.local.cleanupTemp.minAge = .seconds(3600)
+        node.config.local.cleanupTemp.roots += [node.tree.path + "/none"]
+        let temp = verb(.temp, node)
+        let failure = #expect(throws: VerbFailure.self) {
+            try temp.execute(try temp.plan(call()))
+        }
+        #expect(failure?.isTransient == false)
+        #expect(failure?.reason.contains("1 too_young") == true)
+        #expect(failure?.reason.contains("no such directory") == true)
+        #expect(node.tree.exists("temp/new"))
+    }
+
+    @Test("what the time does not suffice for is left to the next one") func slices() throws {
+        let node = try CleanedNode(budget: .zero)
+        for index in 0..<300 { try node.tree.file("temp/\(index)") }
+        let temp = verb(.temp, node)
+        let failure = #expect(throws: VerbFailure.self) { try temp.execute(try temp.plan(call())) }
+        #expect(failure?.isTransient == true)
+        #expect(ScratchTree.count(node.tree.path) == 300)
+    }
+
+    @Test("a resource that is no mount point is refused", arguments: ["/no/such/mount", "", "cpu"])
+    func resources(_ resource: String) throws {
+        let node = try CleanedNode()
+        try node.tree.file("temp/a")
+        #expect(throws: VerbFailure.self) { try verb(.temp, node).plan(call(resource)) }
+        #expect(throws: VerbFailure.self) {
+            try verb(.temp, node).plan(VerbCall(parameters: ["resource": 5]))
+        }
+    }
+
+    @Test(
+        "roots on other file systems are left alone", .enabled(if: Volume.isPossible, "needs root"))
+    func otherFileSystem() throws {
+        var node = try CleanedNode()
+        let volume = try Volume(.tmpfs(megabytes: 4))
+        mkdir(volume.point + "/temp", 0o755)
+        try node.tree.file("temp/a")
+        try ScratchTree.write(volume.point + "/temp/b", bytes: 10)
+        node.config.local.cleanupTemp.roots = [node.tree.path + "/temp", volume.point + "/temp"]
+        let temp = verb(.temp, node)
+        let result = try temp.execute(try temp.plan(call(volume.point)))
+        #expect(result["files"]?.integer == 1)
+        #expect(node.tree.exists("temp/a"))
+        #expect(access(volume.point + "/temp/b", F_OK) != 0)
+    }
+
+    @Test("cannot be undone, and says so") func undo() throws {
+        let node = try CleanedNode()
+        #expect(throws: VerbFailure.self) { try verb(.temp, node).undo([:], remaining: []) }
+        #expect(!verb(.temp, node).isReversible)
+    }
+
+    @Test("is offered where there is something to clean") func offers() throws {
+        var node = try CleanedNode()
+        #expect(
+            node.module(watching: "/").verbs().map(\.name)
+                == ["cleanup_temp", "cleanup_logs", "emergency_cleanup"])
+        node.allow("/nowhere")
+        #expect(node.module(watching: "/").verbs().isEmpty)
+    }
+
+    @Test("programs of the node are run first, and what they cannot do is said") func tools() throws
+    {
+        var tools = CleaningTools()
+        (tools.tmpfiles, tools.journalctl) = ("/bin/true", "/bin/false")
+        var node = try CleanedNode(tools: tools)
+        node.config.local.journalMax = 1 << 30
+        try node.tree.file("temp/a")
+        let temp = verb(.temp, node)
+        let result = try temp.execute(try temp.plan(call()))
+        let places = result["places"]?.array?.compactMap(\.object) ?? []
+        #expect(
+            places.first?["tool"]?.string == "/bin/true --clean --prefix=\(node.tree.path)/temp")
+        #expect(result["files"]?.integer == 1)
+    }
+}

@@ -1,0 +1,166 @@
+import Glibc
+import Platform
+
+/// A real file system of its own, mounted for as long as it is used.
+package final class Volume: Sendable {
+    package enum Kind: Sendable {
+        /// In a file behind a loop device; `inodes`: that many and no more.
+        case ext4(megabytes: Int, inodes: Int?)
+        case btrfs(megabytes: Int)
+        case tmpfs(megabytes: Int)
+        /// Another mount of a directory.
+        case bind(String)
+    }
+
+    package struct Failure: Error, CustomStringConvertible {
+        package var description: String
+
+        package init(description: String) { self.description = description }
+    }
+
+    /// Whether this process may mount, and has a loop device.
+    package static let isPossible: Bool = {
+        guard geteuid() == 0, let volume = try? Volume(.ext4(megabytes: 8, inodes: nil)) else {
+            return false
+        }
+        volume.unmount()
+        return true
+    }()
+
+    /// Whether there is what makes a btrfs.
+    package static let hasBtrfs: Bool = {
+        guard isPossible, let volume = try? Volume(.btrfs(megabytes: 128)) else { return false }
+        volume.unmount()
+        return true
+    }()
+
+    /// Where it is mounted.
+    package let point: String
+    private let directory: String
+    private let ownsDirectory: Bool
+
+    /// - `point`: where to mount it; a directory of its own if nothing is said.
+    package init(_ kind: Kind, at point: String? = nil) throws {
+        var template = Array("/tmp/skos-volume-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw Failure(description: "mkdtemp: \(errno)") }
+        directory = String(decoding: template.dropLast().map(UInt8.init), as: UTF8.self)
+        ownsDirectory = point == nil
+        self.point = point ?? directory + "/mnt"
+        mkdir(self.point, 0o755)
+        do {
+            let image = directory + "/image"
+            switch kind {
+            case .ext4(let megabytes, let inodes):
+                try Self.run("/usr/bin/truncate", ["-s", "\(megabytes)M", image])
+                let count = inodes.map { ["-N", "\($0)"] } ?? []
+                try Self.run("/usr/sbin/mkfs.ext4", ["-q", "-m", "0"] + count + [image])
+                try Self.run("/usr/bin/mount", ["-o", "loop", image, self.point])
+            case .btrfs(let megabytes):
+                try Self.run("/usr/bin/truncate", ["-s", "\(megabytes)M", image])
+                try Self.run("/usr/sbin/mkfs.btrfs", ["-q", image])
+                try Self.run("/usr/bin/mount", ["-o", "loop", image, self.point])
+            case .tmpfs(let megabytes):
+                try Self.run(
+                    "/usr/bin/mount",
+                    ["-t", "tmpfs", "-o", "size=\(megabytes)m", "skos-test", self.point])
+            case .bind(let source):
+                try Self.run("/usr/bin/mount", ["--bind", source, self.point])
+            }
+        } catch {
+            unmount()
+            throw error
+        }
+    }
+
+    deinit { unmount() }
+
+    /// Mounts it anew with other options, such as `remount,ro`.
+    package func remount(_ options: String) throws {
+        try Self.run("/usr/bin/mount", ["-o", options, point])
+    }
+
+    /// Takes it away; doing it twice does no harm.
+    package func unmount() {
+        try? Self.run("/usr/bin/umount", ["-l", point])
+        unlink(directory + "/image")
+        if ownsDirectory { rmdir(point) }
+        rmdir(directory)
+    }
+
+    package static func run(_ program: String, _ arguments: [String]) throws {
+        let output = try Subprocess(program, arguments, timeLimit: .seconds(60)).run()
+        guard output.exitCode == 0 else {
+            throw Failure(
+                description: "\(program) \(arguments.joined(separator: " ")): exit code "
+                    + "\(output.exitCode)")
+        }
+    }
+}
+
+/// A directory that is gone with its last user, and a few ways to fill it.
+package final class ScratchTree: Sendable {
+    package let path: String
+
+    package init() throws {
+        var template = Array("/tmp/skos-tree-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else {
+            throw Volume.Failure(description: "mkdtemp: \(errno)")
+        }
+        path = String(decoding: template.dropLast().map(UInt8.init), as: UTF8.self)
+    }
+
+    deinit { try? Volume.run("/bin/rm", ["-rf", "--one-file-system", path]) }
+
+    @discardableResult
+    package func directory(_ name: String) -> String {
+        let whole = path + "/" + name
+        var made = ""
+        for part in whole.split(separator: "/") {
+            made += "/" + part
+            mkdir(made, 0o755)
+        }
+        return whole
+    }
+
+    @discardableResult
+    package func file(_ name: String, bytes: Int = 10) throws -> String {
+        let whole = path + "/" + name
+        try Self.write(whole, bytes: bytes)
+        return whole
+    }
+
+    /// Writes a file of pseudo-random content.
+    ///
+    /// - Throws: `Failure` with the errno, also when there is no room left.
+    package static func write(_ path: String, bytes: Int) throws {
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else { throw Volume.Failure(description: "open \(path): \(errno)") }
+        defer { close(descriptor) }
+        var state = UInt64(bytes) &* 2_654_435_761 &+ UInt64(path.utf8.count)
+        var chunk = [UInt8](repeating: 0, count: min(max(bytes, 1), 1 << 16))
+        for index in chunk.indices {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            chunk[index] = UInt8(truncatingIfNeeded: state >> 33)
+        }
+        var left = bytes
+        while left > 0 {
+            let put = Glibc.write(descriptor, chunk, min(left, chunk.count))
+            guard put > 0 else { throw Volume.Failure(description: "write \(path): \(errno)") }
+            left -= put
+        }
+    }
+
+    package func exists(_ name: String) -> Bool { access(path + "/" + name, F_OK) == 0 }
+
+    /// Names of all files below a directory, links not followed.
+    package static func count(_ path: String) -> Int {
+        guard
+            let output = try? Subprocess(
+                "/usr/bin/find", [path, "-xdev", "-type", "f", "-printf", "x"],
+                timeLimit: .seconds(60),
+                outputLimit: 16 << 20
+            ).run()
+        else { return -1 }
+        return output.output.count
+    }
+}
