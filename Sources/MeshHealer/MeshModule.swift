@@ -1,4 +1,5 @@
 package import Antibody
+import Glibc
 package import Platform
 package import Protocol
 import Runtime
@@ -16,6 +17,10 @@ package final class MeshModule: AntibodyModule {
 
     /// How long an echo may take; a tunnel by satellite takes less.
     static let echoLimit: Duration = .seconds(2)
+    /// How long a round of echoes may take in all.
+    private static let roundLimit: Duration = .seconds(10)
+    /// Least time between two looks that the kernel's word about links causes.
+    private static let linkPause: UInt32 = 50_000
 
     private struct State {
         var config: Config
@@ -167,7 +172,9 @@ package final class MeshModule: AntibodyModule {
             facts.endpoint = peer.endpoint
             if let entry = written[peer.publicKey] {
                 facts.configuredEndpoint = entry.endpoint
-                let isWanted = config.local.mesh.routes.contains { $0.peer == peer.publicKey }
+                let isWanted = config.local.mesh.routes.contains {
+                    $0.peer.isEmpty ? $0.interface == device.name : $0.peer == peer.publicKey
+                }
                 facts.isRoaming = entry.endpoint == nil && !isWanted
             }
             let target = EchoChoice.address(peer)
@@ -224,7 +231,10 @@ package final class MeshModule: AntibodyModule {
             var changes = LinkChanges((try? network.links()) ?? [])
             while let messages = listener.wait() {
                 let changed = changes.take(messages)
-                if messages.isEmpty || !changed.isEmpty { surroundings.lookAgain() }
+                guard messages.isEmpty || !changed.isEmpty else { continue }
+                surroundings.lookAgain()
+                // A link that flaps is looked at often, and not all the time. What comes meanwhile waits.
+                usleep(Self.linkPause)
             }
         }
         await withTaskCancellationHandler {
@@ -240,10 +250,13 @@ package final class MeshModule: AntibodyModule {
         defer { thread.stop() }
         while !Task.isCancelled {
             let started = SteadyClock.sinceBoot()
-            let isChange = await Task(executorPreference: thread) {
-                self.askOnce(at: surroundings.clock.now())
-            }.value
-            if isChange { surroundings.lookAgain() }
+            // Left behind when the agent stops: nobody waits for the rest of a round.
+            if !thread.isHanging {
+                let isChange = try? await withTimeLimit(Self.roundLimit, on: thread) {
+                    self.askOnce(at: surroundings.clock.now())
+                }
+                if isChange == true { surroundings.lookAgain() }
+            }
             let interval = state.withLock { $0.config.mesh.probeInterval }
             let rest = started + interval - SteadyClock.sinceBoot()
             _ = await wakeup.wait(atMost: max(rest, .milliseconds(10)))

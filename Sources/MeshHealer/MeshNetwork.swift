@@ -42,7 +42,11 @@ package struct NodeNetwork: MeshNetwork {
 
     package func device(_ link: NetworkLink) throws(WireGuardFailure) -> WireGuardDevice {
         if link.kind != "wireguard" { return try socket.device(link.name) }
-        return try tool.device(link.name)
+        do throws(WireGuardFailure) { return try WireGuardKernel.device(link.name) } catch {
+            // The same question in other words may be answered, and else says why not.
+            guard tool.isInstalled else { throw error }
+            return try tool.device(link.name)
+        }
     }
 
     package func mishap(_ name: String) -> String? {

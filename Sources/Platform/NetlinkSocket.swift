@@ -77,7 +77,16 @@ final class NetlinkSocket {
                     guard code == 0 else { throw NetlinkFailure(request: what, errno: code) }
                     return answers
                 }
-                if message.type == Netlink.done { return answers }
+                if message.type == Netlink.done {
+                    // Some say only here that they have failed.
+                    let code =
+                        message.payload.count >= 4
+                        ? message.payload.number(at: 0, as: Int32.self) : 0
+                    guard code >= 0 else {
+                        throw NetlinkFailure(request: what, errno: code == .min ? .max : -code)
+                    }
+                    return answers
+                }
                 guard answers.count < Self.answerLimit else {
                     throw NetlinkFailure(request: what, errno: E2BIG)
                 }

@@ -6,7 +6,10 @@ package struct SecretFile: Sendable {
 
     /// Writes a file that is there for a moment only, in memory where the system has a place for that.
     package static func temporary(_ bytes: [UInt8]) throws(FileFailure) -> SecretFile {
-        let directory = access("/run", W_OK) == 0 ? "/run" : "/tmp"
+        let directory =
+            ["/run", "/dev/shm"].first { (place: String) in
+                access(place, W_OK) == 0
+            } ?? "/tmp"
         var template = Array("\(directory)/skos-XXXXXX".utf8CString)
         let descriptor = mkstemp(&template)
         let path = template.withUnsafeBufferPointer { name in

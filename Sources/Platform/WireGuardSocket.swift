@@ -24,10 +24,10 @@ package struct WireGuardSocket: Sendable {
 
     package func presence(_ name: String) -> Presence {
         guard access(path(name), F_OK) == 0 else { return .absent }
-        do throws(WireGuardFailure) {
-            close(try connected(name))
-            return .alive
-        } catch { return .stale }
+        let (descriptor, code) = connecting(name)
+        if descriptor >= 0 { close(descriptor) }
+        // One that does not answer is alive, if not well.
+        return code == ECONNREFUSED ? .stale : .alive
     }
 
     /// Reads the interface. Blocks for a few seconds at most.
@@ -44,17 +44,25 @@ package struct WireGuardSocket: Sendable {
     }
 
     private func connected(_ name: String) throws(WireGuardFailure) -> Int32 {
-        let path = path(name)
+        let (descriptor, code) = connecting(name)
+        guard descriptor >= 0 else {
+            throw WireGuardFailure("\(path(name)): \(errnoText(code)) (\(errnoName(code)))")
+        }
+        return descriptor
+    }
+
+    /// A connection to the program, or -1 and errno.
+    private func connecting(_ name: String) -> (descriptor: Int32, errno: Int32) {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
-        let bytes = Array(path.utf8)
+        let bytes = Array(path(name).utf8)
         guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
-            throw WireGuardFailure("\(path): the path is too long for a socket")
+            return (-1, ENAMETOOLONG)
         }
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
         let descriptor = socket(
             AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { throw WireGuardFailure("\(path): \(errnoText(errno))") }
+        guard descriptor >= 0 else { return (-1, errno) }
         var limit = Self.timeLimit
         let size = socklen_t(MemoryLayout<timeval>.size)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, size)
@@ -67,9 +75,9 @@ package struct WireGuardSocket: Sendable {
         guard status == 0 else {
             let code = errno
             close(descriptor)
-            throw WireGuardFailure("\(path): \(errnoText(code)) (\(errnoName(code)))")
+            return (-1, code)
         }
-        return descriptor
+        return (descriptor, 0)
     }
 
     /// Reads up to the empty line that ends an answer.

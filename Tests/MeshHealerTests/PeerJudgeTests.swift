@@ -187,9 +187,17 @@ struct PeerJudgeTests {
         course.facts.underlay = .there("eth0")
         course.healthy()
         #expect(course.verdict.state == .healthy)
-        // Rules know another way: an answer is an answer.
-        var other = PeerCourse()
+        // What was answered before the loss proves nothing.
+        course.facts.underlay = .gone("Network is unreachable")
+        course.healthy()
+        #expect(course.verdict.cause == "underlay")
+        // What was asked after it and answered does: rules know another way.
+        course.healthy()
+        #expect(course.verdict.state == .healthy)
+        // A way that never was there is not missed.
+        var other = PeerCourse(proven: false)
         other.facts.underlay = .gone("Network is unreachable")
+        other.healthy()
         other.healthy()
         #expect(other.verdict.state == .healthy)
     }

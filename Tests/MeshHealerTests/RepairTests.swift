@@ -128,6 +128,21 @@ struct RepairTests {
         try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
     }
 
+    @Test("what the file leaves open, the interface keeps: its port and its mark")
+    func kept() async throws {
+        let tunnels = try Tunnels()
+        let tunnel = tunnels.tunnel("a")
+        try tunnels.writeFile(
+            tunnels.text().replacingOccurrences(of: "ListenPort = 51820\n", with: ""))
+        try tunnels.exec("a", "wg", "set", tunnel, "fwmark", "77")
+        try tunnels.exec("a", "wg", "set", tunnel, "peer", tunnels.key("b"), "remove")
+        let verb = RestartWireGuard(toolkit: toolkit(tunnels))
+        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        #expect(steps(done.result) == ["syncconf"], "\(done.reason)")
+        #expect(try tunnels.exec("a", "wg", "show", tunnel, "listen-port") == "51820\n")
+        #expect(try tunnels.exec("a", "wg", "show", tunnel, "fwmark") == "0x4d\n")
+    }
+
     @Test("a peer that was taken out of the interface comes back with the file")
     func missingPeer() async throws {
         let tunnels = try Tunnels()

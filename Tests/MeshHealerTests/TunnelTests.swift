@@ -14,23 +14,9 @@ private let program: String? = {
 private final class Fleet: Sendable {
     let tunnels: Tunnels
 
-    init() async throws {
+    init(_ settings: (Tunnels) throws -> String = Fleet.policies) async throws {
         tunnels = try Tunnels()
-        let policy = """
-            policies:
-              - match: {type: [tunnel_down, config_drift], severity: [warning, critical]}
-                actions: [restart_wireguard]
-                cooldown: 1s
-                stay_clear: 1s
-              - match:
-                  type: [peer_unreachable, peer_one_way, peer_filtered, endpoint_moved]
-                  severity: [warning, critical]
-                actions: [ping_peer, restart_wireguard]
-                cooldown: 1s
-                stay_clear: 1s
-                verify: 2s
-
-            """
+        let policy = try settings(tunnels)
         try policy.write(
             toFile: "\(tunnels.directory.path)/config.yaml", atomically: false, encoding: .utf8)
         let path = tunnels.directory.path
@@ -48,7 +34,25 @@ private final class Fleet: Sendable {
             let peers = try run("nodes", "-o", "json").components(separatedBy: "\"healthy\"")
             return peers.count == 3
         }
-        // Both have just answered; what the tests break breaks after that.
+    }
+
+    /// What to do about each type of alert.
+    static func policies(_ tunnels: Tunnels) -> String {
+        """
+        policies:
+          - match: {type: [tunnel_down, config_drift], severity: [warning, critical]}
+            actions: [restart_wireguard]
+            cooldown: 1s
+            stay_clear: 1s
+          - match:
+              type: [peer_unreachable, peer_one_way, peer_filtered, endpoint_moved]
+              severity: [warning, critical]
+            actions: [ping_peer, restart_wireguard]
+            cooldown: 1s
+            stay_clear: 1s
+            verify: 2s
+
+        """
     }
 
     private var environment: [String: String] {
@@ -142,6 +146,51 @@ struct Break: Sendable, CustomTestStringConvertible {
     .enabled(if: Tunnels.obstacle == nil, "\(Tunnels.obstacle ?? "")"),
     .enabled(if: program != nil, "skos is not built"))
 struct TunnelTests {
+    @Test("a lost peer's route moves to the other way, and comes back to the letter with the peer")
+    func failover() async throws {
+        let fleet = try await Fleet { tunnels in
+            try tunnels.connectOtherWay()
+            return """
+                mesh:
+                  actions: {peer_unreachable: [failover_route]}
+                  stay_clear: 1s
+                  verify: 2s
+                  lease: 20s
+                local:
+                  mesh:
+                    routes:
+                      - prefix: 10.77.0.0/24
+                        peer: "\(tunnels.key("b"))"
+                        via: 10.99.3.2
+                        device: \(tunnels.otherCable)
+                        metric: 50
+
+                """
+        }
+        let tunnels = fleet.tunnels
+        let space = tunnels.space("a")
+        func routes() throws -> String {
+            try tunnels.ip("-n", space, "route", "show", "10.77.0.0/24")
+        }
+        let before = try routes()
+        #expect(before.contains("dev \(tunnels.tunnel("a"))"))
+        let cable = tunnels.cable("a", "b")
+        try tunnels.ip("-n", space, "link", "set", cable, "down")
+        try await fleet.alert("peer_unreachable", tunnels.resource("b"))
+        try await fleet.wait(for: "the other way") {
+            try routes().contains("via 10.99.3.2 dev \(tunnels.otherCable) ")
+        }
+        // Longer than it may take to help: the symptom lasts, and so does the other way.
+        try await fleet.wait(for: "the call for a human") {
+            try fleet.audit().contains { $0["change"] as? String == "escalated" }
+        }
+        #expect(try routes().contains("via 10.99.3.2"))
+        try tunnels.ip("-n", space, "link", "set", cable, "up")
+        try await fleet.alert("peer_unreachable", tunnels.resource("b"), ["ok"])
+        try await fleet.wait(for: "the old way") { try routes() == before }
+        #expect(try fleet.run("audit", "verify").contains("all as they were written"))
+    }
+
     static let breaks: [Break] = [
         Break(
             name: "A's link goes down", type: "peer_unreachable", cause: "underlay",

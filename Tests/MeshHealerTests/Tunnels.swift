@@ -115,6 +115,24 @@ final class Tunnels: Sendable {
         try ip("-n", space(name), "link", "set", cable(name, "a"), "up")
     }
 
+    /// The interface of A's other way to B, outside of the tunnel.
+    var otherCable: String { "o\(prefix)ab" }
+
+    /// Makes another way from A to B, and a route into the tunnel that could take it.
+    func connectOtherWay() throws {
+        let end = "o\(prefix)ba"
+        try ip(
+            "link", "add", otherCable, "netns", space("a"), "type", "veth", "peer", "name", end,
+            "netns", space("b"))
+        try ip("-n", space("a"), "addr", "add", "10.99.3.1/24", "dev", otherCable)
+        try ip("-n", space("b"), "addr", "add", "10.99.3.2/24", "dev", end)
+        try ip("-n", space("a"), "link", "set", otherCable, "up")
+        try ip("-n", space("b"), "link", "set", end, "up")
+        try ip(
+            "-n", space("a"), "route", "add", "10.77.0.0/24", "dev", tunnel("a"), "metric", "50",
+            "proto", "static", "scope", "link")
+    }
+
     /// Starts a process in a namespace, to be ended with it.
     @discardableResult
     func launch(

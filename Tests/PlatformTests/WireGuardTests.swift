@@ -84,6 +84,79 @@ struct WireGuardTests {
         }
     }
 
+    /// One message of a dump: `struct genlmsghdr`, then the interface with one peer.
+    private func message(_ peer: UInt8, _ ranges: [(String, UInt8)], isFirst: Bool) -> [UInt8] {
+        func bytes<T: FixedWidthInteger>(_ number: T) -> [UInt8] {
+            withUnsafeBytes(of: number) { Array($0) }
+        }
+        var entry = NetlinkAttribute(1, [UInt8](repeating: peer, count: 32)).encoded
+        if isFirst {
+            entry += NetlinkAttribute(2, [UInt8](repeating: 0xBB, count: 32)).encoded
+            let endpoint: [UInt8] =
+                bytes(UInt16(2)) + [0xCA, 0x6C, 10, 99, 1, 2] + [UInt8](repeating: 0, count: 8)
+            entry += NetlinkAttribute(4, endpoint).encoded
+            entry += NetlinkAttribute(5, bytes(UInt16(25))).encoded
+            entry += NetlinkAttribute(6, bytes(Int64(1_700_000_000)) + bytes(Int64(5))).encoded
+            entry += NetlinkAttribute(7, bytes(UInt64(348))).encoded
+            entry += NetlinkAttribute(8, bytes(UInt64(404))).encoded
+        }
+        var list: [UInt8] = []
+        for (text, length) in ranges {
+            let address = IPAddress(text)?.bytes ?? []
+            let range =
+                NetlinkAttribute(1, bytes(UInt16(2))).encoded + NetlinkAttribute(2, address).encoded
+                + NetlinkAttribute(3, [length]).encoded
+            list += NetlinkAttribute(0x8000, range).encoded
+        }
+        entry += NetlinkAttribute(9 | 0x8000, list).encoded
+        var payload: [UInt8] = [0, 1, 0, 0]
+        if isFirst {
+            payload += NetlinkAttribute(3, [UInt8](repeating: 0xAA, count: 32)).encoded
+            payload += NetlinkAttribute(6, bytes(UInt16(51820))).encoded
+            payload += NetlinkAttribute(7, bytes(UInt32(7))).encoded
+        }
+        return payload
+            + NetlinkAttribute(8 | 0x8000, NetlinkAttribute(0x8000, entry).encoded).encoded
+    }
+
+    @Test("the kernel's answer, in several messages, without what is secret in it")
+    func kernel() throws {
+        let device = try WireGuardKernel.parse(
+            [
+                message(1, [("10.88.0.2", 32)], isFirst: true),
+                message(1, [("fd00::", 64)], isFirst: false), message(2, [], isFirst: false),
+            ], name: "wg0")
+        var peer = WireGuardPeer(publicKey: Self.key(1))
+        peer.endpoint = "10.99.1.2:51820"
+        peer.allowedIPs = ["10.88.0.2/32", "fd00::/64"].compactMap { IPPrefix($0) }
+        peer.handshake = 1_700_000_000
+        peer.received = 348
+        peer.sent = 404
+        peer.keepalive = 25
+        let other = WireGuardPeer(publicKey: Self.key(2))
+        #expect(
+            device
+                == WireGuardDevice(name: "wg0", listenPort: 51820, mark: 7, peers: [peer, other]))
+    }
+
+    @Test("spoilt answers of the kernel never crash")
+    func spoiltKernel() {
+        let bytes = message(1, [("10.88.0.2", 32)], isFirst: true)
+        for place in bytes.indices {
+            for value in [0, 1, 3, 0xFF] as [UInt8] {
+                var spoilt = bytes
+                spoilt[place] = value
+                _ = try? WireGuardKernel.parse([spoilt, Array(spoilt.prefix(place))], name: "wg0")
+            }
+        }
+    }
+
+    @Test("a kernel without WireGuard, or an interface that is none, is a failure with a reason")
+    func noKernel() {
+        let failure = #expect(throws: WireGuardFailure.self) { try WireGuardKernel.device("lo") }
+        #expect(failure?.reason.hasPrefix("lo: ") == true)
+    }
+
     /// A `wg` of our own making.
     private func tool(_ script: String, limit: Duration = .seconds(10)) throws -> (
         tool: WireGuardTool, directory: URL

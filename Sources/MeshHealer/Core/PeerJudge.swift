@@ -34,14 +34,14 @@ package struct PeerJudge: Sendable {
     private var last: PeerFacts?
     private var trouble: Trouble?
     /// The way to the endpoint has gone since the last answer.
-    private var lostUnderlay: String?
+    private var lostUnderlay: (reason: String, since: Timestamp)?
 
     package init() {}
 
     /// Takes the facts of one look.
     package mutating func observe(_ facts: PeerFacts, at now: Timestamp) -> PeerVerdict {
         defer { last = facts }
-        followUnderlay(facts)
+        followUnderlay(facts, at: now)
         if let verdict = plain(facts, at: now) {
             trouble = nil
             return verdict
@@ -76,16 +76,14 @@ package struct PeerJudge: Sendable {
     }
 
     /// Whether the way to the endpoint was there and has gone.
-    private mutating func followUnderlay(_ facts: PeerFacts) {
+    private mutating func followUnderlay(_ facts: PeerFacts, at now: Timestamp) {
         guard case .gone(let reason) = facts.underlay else {
             lostUnderlay = nil
             return
         }
-        if case .there? = last?.underlay { lostUnderlay = reason }
-        // An answer that came later than the loss says that there is another way, which rules know.
-        if let answered = facts.echo.answeredAt, let before = last?.echo.answeredAt,
-            answered > before
-        {
+        if case .there? = last?.underlay { lostUnderlay = (reason, now) }
+        // An answer to what was asked after the loss says that there is another way, which rules know.
+        if let lost = lostUnderlay, let answered = facts.echo.answeredAt, answered > lost.since {
             lostUnderlay = nil
         }
     }
@@ -135,8 +133,9 @@ package struct PeerJudge: Sendable {
         _ facts: PeerFacts, _ trouble: Trouble, at now: Timestamp
     ) -> PeerVerdict {
         // What is plainly wrong on this side needs no watching.
-        if let reason = lostUnderlay {
-            return fault(.unreachable, "underlay", "the way to its endpoint is gone: \(reason)")
+        if let lost = lostUnderlay {
+            return fault(
+                .unreachable, "underlay", "the way to its endpoint is gone: \(lost.reason)")
         }
         if let reason = facts.routeFault {
             return fault(

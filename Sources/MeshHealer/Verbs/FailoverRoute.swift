@@ -20,12 +20,9 @@ struct FailoverRoute: Verb {
 
     func plan(_ call: VerbCall) throws(VerbFailure) -> VerbPlan {
         let subject = try toolkit.subject(call.parameters)
-        let wanted = toolkit.config.local.mesh.routes.filter { route in
-            guard route.peer.isEmpty || subject.peer == nil else {
-                return route.peer == subject.peer
-            }
-            // A route for any peer of an interface, or a lost interface with all its peers.
-            return route.interface == subject.interface
+        var wanted: [Config.FailoverRoute] = []
+        for route in toolkit.config.local.mesh.routes where try isMeant(route, subject) {
+            wanted.append(route)
         }
         guard !wanted.isEmpty else {
             throw MeshToolkit.permanent(
@@ -48,6 +45,18 @@ struct FailoverRoute: Verb {
             "routes": .array(records.map { .object($0.shown) })
         ]
         return VerbPlan(undo: ["routes": .array(records.map { .object($0.json) })], effect: effect)
+    }
+
+    /// Whether a route of the settings stands in for what is lost.
+    private func isMeant(
+        _ route: Config.FailoverRoute, _ subject: MeshToolkit.Subject
+    ) throws(VerbFailure) -> Bool {
+        guard route.interface.isEmpty || route.interface == subject.interface else { return false }
+        if let peer = subject.peer { return route.peer.isEmpty || route.peer == peer }
+        // A lost interface has lost all its peers.
+        if !route.interface.isEmpty { return true }
+        guard let link = try toolkit.link(subject.interface) else { return false }
+        return try toolkit.device(link).peers.contains { $0.publicKey == route.peer }
     }
 
     /// A peer that answers has not been lost.

@@ -5,9 +5,13 @@ import Protocol
 
 /// The action `regenerate_config`: writes an interface's configuration file anew, from its template or
 /// from what runs, with the key that the node has already. It never makes a key.
+///
+/// It is a repair and has no lease: taking it back when the tunnel is well again, or when nobody renews
+/// it, would break the tunnel again. The file that was there stays beside the new one, and `undo` puts it
+/// back for whoever asks for that.
 struct RegenerateConfig: Verb {
     let name = "regenerate_config"
-    let isReversible = true
+    let isReversible = false
     let family = "mesh_config"
     let toolkit: MeshToolkit
 
