@@ -11,7 +11,7 @@ enum Inspection {
     @Sendable
     static func findings(_ config: Config) async -> [Finding] {
         let module = ThermalModule(hostRoot: HostRoot(config.hostRoot), config: config)
-        return await sensors(module) + knobs(module)
+        return await sensors(module) + knobs(module) + chains(config)
     }
 
     private static func sensors(_ module: ThermalModule) async -> [Finding] {

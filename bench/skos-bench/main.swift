@@ -4,12 +4,15 @@ import Foundation
 
 let arguments = CommandLine.arguments
 let usage = """
-    usage: skos-bench [--rounds N] [--only latency|throughput|burst|heartbeats|agent|up]…
+    usage: skos-bench [--rounds N] [--only latency|throughput|burst|heartbeats|agent|checks|up]…
     Environment: SKOS_BINARY (default .build/release/skos), NATS_SERVER (default nats-server on PATH).
     """
 
 if arguments.count == 3, arguments[1].hasPrefix("floor") {
     exit(cbench_floor_coordinator(arguments[2], arguments[1] == "floor-pipelined"))
+}
+if arguments.count == 3, arguments[1].hasPrefix("echo") {
+    exit(cbench_echo(arguments[2], arguments[1] == "echo"))
 }
 var rounds = 3
 var only: Set<String> = []
@@ -48,6 +51,7 @@ do {
     if wants("burst") { try bench.burst(count: 2000) }
     if wants("heartbeats") { try bench.heartbeats(agents: 10000, rate: 100_000, seconds: 5) }
     if wants("agent") { try bench.agent(seconds: 60) }
+    if wants("checks") { try bench.checks(count: 200_000) }
     if wants("up") { try bench.startUp() }
     print("\n| what | floor | SKOS | ratio | line | holds |\n|---|---|---|---|---|---|")
     for row in bench.rows {
