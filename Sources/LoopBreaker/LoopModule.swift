@@ -33,6 +33,14 @@ package final class LoopModule: AntibodyModule {
         self.config = Mutex(config)
     }
 
+    /// Why a relay cannot work; `nil` when it can. For `skos doctor`.
+    package static func flaw(of relay: Config.Relay) -> String? {
+        do throws(MessageError) {
+            _ = try RelayRoute(relay)
+            return nil
+        } catch { return error.reason }
+    }
+
     package func verbs() -> [any Verb] {
         BreakVerb.Kind.allCases.map { BreakVerb(kind: $0, gatekeeper: gatekeeper) }
     }

@@ -12,6 +12,7 @@ enum Inspection {
     static func findings(_ config: Config) async -> [Finding] {
         let module = ThermalModule(hostRoot: HostRoot(config.hostRoot), config: config)
         return await sensors(module) + knobs(module) + storage(config) + mesh(config)
+            + chains(config)
     }
 
     private static func sensors(_ module: ThermalModule) async -> [Finding] {

@@ -4,12 +4,16 @@ import Foundation
 
 let arguments = CommandLine.arguments
 let usage = """
-    usage: skos-bench [--rounds N] [--files N] [--only latency|throughput|burst|heartbeats|agent|up|cleanup|mounts]…
+    usage: skos-bench [--rounds N] [--files N] [--only WHAT]…
+    WHAT: latency throughput burst heartbeats agent checks up cleanup mounts
     Environment: SKOS_BINARY (default .build/release/skos), NATS_SERVER (default nats-server on PATH).
     """
 
 if arguments.count == 3, arguments[1].hasPrefix("floor") {
     exit(cbench_floor_coordinator(arguments[2], arguments[1] == "floor-pipelined"))
+}
+if arguments.count == 3, arguments[1].hasPrefix("echo") {
+    exit(cbench_echo(arguments[2], arguments[1] == "echo"))
 }
 var rounds = 3
 var files = 50_000
@@ -52,6 +56,7 @@ do {
     if wants("burst") { try bench.burst(count: 2000) }
     if wants("heartbeats") { try bench.heartbeats(agents: 10000, rate: 100_000, seconds: 5) }
     if wants("agent") { try bench.agent(seconds: 60) }
+    if wants("checks") { try bench.checks(count: 200_000) }
     if wants("up") { try bench.startUp() }
     if wants("cleanup") { try bench.cleanup(files: files) }
     if wants("mounts") { try bench.mounts(count: 500) }

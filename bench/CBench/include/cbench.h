@@ -30,4 +30,6 @@ int cbench_heal(
 
 /// Publishes heartbeats of `agents` agents at `rate` a second for `seconds`; returns how many.
 int64_t cbench_heartbeats(const char *url, int agents, int rate, double seconds);
+
+#include "cbench_checks.h"
 #endif
