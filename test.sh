@@ -3,7 +3,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 
-ALL=(tidy core integration endtoend native containers)
+ALL=(tidy core integration endtoend mesh native containers)
 
 usage() {
     cat <<'TEXT'
@@ -18,6 +18,7 @@ Runs every layer of tests that can run on this machine, and ends with a table of
   core          everything that needs nothing but this process
   integration   against real NATS servers, of Debian's version and the newest
   endtoend      the program as users run it
+  mesh          WireGuard tunnels between network namespaces, broken and healed
   native        ./deploy.sh --native, beside what runs here already
   containers    ./deploy.sh with containers, beside what runs here already; needs a Docker engine
 
@@ -77,7 +78,8 @@ install_packages() {
     local missing=() package sudo=()
     command -v apt-get >/dev/null || return 0
     for package in libcurl4-openssl-dev libnats-dev libsensors-dev libsodium-dev libyaml-dev \
-        nats-server pkg-config python3 shellcheck; do
+        btrfs-progs e2fsprogs iproute2 iputils-ping nats-server nftables openssl pkg-config python3 \
+        shellcheck wireguard-go wireguard-tools zstd; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing+=("$package")
     done
     # A Python from elsewhere has this built in; Debian's has it in a package.
@@ -125,7 +127,7 @@ build() {
         broken='there is no Swift here: https://www.swift.org/install/linux'
         return
     }
-    if wants tidy || wants core || wants integration || wants endtoend; then
+    if wants tidy || wants core || wants integration || wants endtoend || wants mesh; then
         step 'building the tests'
         swift build --build-tests >"$logs/build-tests.log" 2>&1 || {
             tail -n 30 "$logs/build-tests.log"
@@ -133,7 +135,7 @@ build() {
             return
         }
     fi
-    if wants endtoend || wants native; then
+    if wants endtoend || wants mesh || wants native; then
         step 'building the release'
         swift build -c release --product skos >"$logs/build-release.log" 2>&1 || {
             tail -n 30 "$logs/build-release.log"
@@ -145,8 +147,9 @@ build() {
 # --- The layers ---------------------------------------------------------------------------------
 
 # Each layer writes its log through `$log`; lines of Swift Testing and of checks.sh are counted.
-integration_targets='BusTests|AntibodyTests|CoordinatorTests|OperatorTests'
+integration_targets='BusTests|AntibodyTests|CoordinatorTests|OperatorTests|LoopBreakerTests'
 endtoend_targets='EndToEnd[A-Za-z]*'
+mesh_suites='MeshHealerTests\.(TunnelTests|RepairTests|RouteTests)'
 
 swift_tests() { swift test --skip-build "$@" 2>&1; }
 
@@ -174,7 +177,7 @@ layer_tidy() {
     swift_tests --filter 'TidyTests'
 }
 
-layer_core() { swift_tests --skip "TidyTests|$integration_targets|$endtoend_targets"; }
+layer_core() { swift_tests --skip "TidyTests|$integration_targets|$endtoend_targets|$mesh_suites"; }
 
 layer_integration() {
     [[ -n $SKOS_NATS_SERVERS ]] || {
@@ -194,6 +197,8 @@ layer_endtoend() {
     unset SKOS_BINARY
     return "$code"
 }
+
+layer_mesh() { SKOS_BINARY=$PWD/.build/release/skos swift_tests --filter "^$mesh_suites"; }
 
 layer_native() { Tests/Containers/native.sh 2>&1; }
 
