@@ -63,7 +63,7 @@ struct Break: Sendable, Equatable {
     var pairs: [Pair] = []
 
     init(
-        _ key: BreakKey, chainID: String, _ finding: Finding?, at now: Timestamp,
+        _ key: BreakKey, chainID: String, _ finding: Excess?, at now: Timestamp,
         until: Timestamp
     ) {
         self.key = key

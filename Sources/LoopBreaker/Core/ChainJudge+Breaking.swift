@@ -54,7 +54,7 @@ extension ChainJudge {
 
     /// A limit was exceeded.
     mutating func exceed(
-        _ finding: Finding, _ envelope: Envelope, _ key: UInt64, at now: Timestamp
+        _ finding: Excess, _ envelope: Envelope, _ key: UInt64, at now: Timestamp
     ) {
         guard finding.verdict.stops else {
             report.notice(envelope.chainID, finding, counter.detail(key), at: now)
@@ -73,12 +73,12 @@ extension ChainJudge {
 
     /// A chain that was broken for what it looked like runs on over a limit: that is what is told now,
     /// since what is to be done may differ.
-    func isWorse(_ finding: Finding, than item: Break) -> Bool {
+    func isWorse(_ finding: Excess, than item: Break) -> Bool {
         guard let verdict = item.verdict else { return false }
         return finding.verdict.isSure && !verdict.isSure
     }
 
-    mutating func worsen(_ key: UInt64, _ finding: Finding, at now: Timestamp) {
+    mutating func worsen(_ key: UInt64, _ finding: Excess, at now: Timestamp) {
         guard var item = breaks[.chain(key)], isWorse(finding, than: item) else { return }
         report.recovered(item, at: now)
         item.verdict = finding.verdict

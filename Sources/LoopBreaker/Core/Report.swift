@@ -13,7 +13,7 @@ struct Report: Sendable {
     static let noticeFor: Duration = .seconds(60)
 
     struct Notice: Sendable {
-        var finding: Finding
+        var finding: Excess
         var path: [String]
         var at: Timestamp
     }
@@ -36,7 +36,7 @@ struct Report: Sendable {
 
     /// Something to tell of a chain that goes on.
     mutating func notice(
-        _ chainID: String, _ finding: Finding, _ detail: ChainDetail?, at now: Timestamp
+        _ chainID: String, _ finding: Excess, _ detail: ChainDetail?, at now: Timestamp
     ) {
         guard notices[chainID] != nil || notices.count < Self.noticeLimit else { return }
         notices[chainID] = Notice(finding: finding, path: detail?.path ?? [], at: now)

@@ -28,7 +28,7 @@ package enum Verdict: String, Sendable, CaseIterable {
 }
 
 /// A verdict with what led to it.
-package struct Finding: Sendable, Equatable {
+package struct Excess: Sendable, Equatable {
     package var verdict: Verdict
     /// What was counted, and how much is allowed.
     package var value: Int
@@ -64,34 +64,34 @@ extension Config.LoopLimits {
     static let staleLimit = 20
 
     /// The first limit that is exceeded, the surest first.
-    func finding(_ measure: Measure) -> Finding? {
+    func finding(_ measure: Measure) -> Excess? {
         func over(_ value: Int, _ limit: Int) -> Bool { limit > 0 && value > limit }
         if over(measure.depth, depth) {
-            return Finding(.depthExceeded, measure.depth, over: depth, "depth")
+            return Excess(.depthExceeded, measure.depth, over: depth, "depth")
         }
         if over(measure.iteration, iterations) {
-            return Finding(.iterationsExceeded, measure.iteration, over: iterations, "iteration")
+            return Excess(.iterationsExceeded, measure.iteration, over: iterations, "iteration")
         }
         if over(measure.tokens, tokens) {
-            return Finding(.tokensExceeded, measure.tokens, over: tokens, "tokens:")
+            return Excess(.tokensExceeded, measure.tokens, over: tokens, "tokens:")
         }
         if over(measure.rate, rate) {
-            return Finding(.rateExceeded, measure.rate, over: rate, "messages in a minute:")
+            return Excess(.rateExceeded, measure.rate, over: rate, "messages in a minute:")
         }
         if over(measure.children, fanOut) {
-            return Finding(
+            return Excess(
                 .fanOutExceeded, measure.children, over: fanOut, "messages caused by one:")
         }
         if over(measure.rounds, repeats) {
-            return Finding(
+            return Excess(
                 .cycleDetected, measure.rounds, over: repeats, "rounds with similar content:")
         }
         if over(measure.repeats, repeats) {
-            return Finding(
+            return Excess(
                 .contentRepeated, measure.repeats, over: repeats, "repeats of similar content:")
         }
         if repeats > 0, over(measure.stale, Self.staleLimit) {
-            return Finding(
+            return Excess(
                 .noProgress, measure.stale, over: Self.staleLimit,
                 "messages without anything new:")
         }
