@@ -29,12 +29,16 @@ final class Polled {
             let subscription = OpaquePointer(bitPattern: pointer),
             natsSubscription_IsValid(subscription)
         else { return false }
-        var waiting: UInt64 = 0
-        natsSubscription_QueuedMsgs(subscription, &waiting)
-        guard waiting > 0 else { return true }
         // Alive while its loop runs, but for the moment in which it ends.
         guard let connection = box.connection else { return false }
-        for count in 1...waiting {
+        var waiting: UInt64 = 0
+        natsSubscription_QueuedMsgs(subscription, &waiting)
+        // Only when an empty subscription is asked does cnats see that it is drained.
+        let isDraining = natsConnection_IsDraining(connection.handle)
+        guard waiting > 0 || isDraining else { return true }
+        var count: UInt64 = 0
+        while count < waiting || natsConnection_IsDraining(connection.handle) {
+            count += 1
             var message: OpaquePointer?
             let status = natsSubscription_NextMsg(&message, subscription, 0)
             // A slow consumer is told of once; its messages are still there.

@@ -264,7 +264,8 @@ struct DockerControlTests {
         }
         defer { _ = try? run("rm", "--force", name) }
         let begun = try run(
-            "run", "--detach", "--network", "none", "--name", name, "--entrypoint", "sleep", image,
+            "run", "--detach", "--network", "none", "--stop-timeout", "1", "--name", name,
+            "--entrypoint", "sleep", image,
             "1000")
         try #require(begun == 0)
         let control = NodeControl()

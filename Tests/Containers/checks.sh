@@ -75,3 +75,17 @@ make_machine() {
     # shellcheck disable=SC2034
     knob=$policy/scaling_max_freq
 }
+
+# A machine's files below $1, for what watches and cleans disks: /tmp is a file system of its own, of 16 MiB,
+# where this may be mounted. The table of mounts names it as the machine would.
+make_disk() {
+    local host=$1 device
+    mkdir -p "$host"/{tmp,var/tmp,var/log,proc/1/fd}
+    if ((EUID == 0)) && mount -t tmpfs -o size=16m,mode=1777 tmpfs "$host/tmp" 2>/dev/null; then
+        device=$(mountpoint -d "$host/tmp")
+        printf '31 22 %s / /tmp rw,relatime shared:1 - tmpfs tmpfs rw,size=16384k\n' "$device" >"$host/proc/1/mountinfo"
+    else
+        : >"$host/proc/1/mountinfo"
+    fi
+    printf 'Name:\tinit\nUid:\t0\t0\t0\t0\n' >"$host/proc/1/status"
+}

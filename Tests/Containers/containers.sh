@@ -11,6 +11,9 @@ mkdir -p "$here/.build/test"
 work=$(mktemp -d "$here/.build/test/containers.XXXXXX")
 export COMPOSE_PROJECT_NAME=skos-test-$$ SKOS_IMAGE=skos:test
 export SKOS_CONFIG_DIR=$work/etc SKOS_HOST_SYS=$work/sys
+# What the containers see of the machine's files and tunnels is made here too.
+export SKOS_HOST_DIR=$work/host SKOS_HOST_PROPAGATION=rprivate
+export SKOS_WIREGUARD_DIR=$work/wireguard SKOS_WIREGUARD_SOCKETS=$work/sockets
 export NODE_NAME=nova MONITOR_INTERVAL=0.2 HEARTBEAT_INTERVAL=1
 NATS_PORT=$(free_port) NATS_MONITOR_PORT=$(free_port)
 export NATS_PORT NATS_MONITOR_PORT
@@ -27,13 +30,16 @@ foreign() { "$PYTHON" "$here/Tests/Containers/foreign.py" "nats://127.0.0.1:$NAT
 
 cleanup() {
     compose down --volumes --remove-orphans >/dev/null 2>&1 || true
+    umount "$SKOS_HOST_DIR/tmp" 2>/dev/null || true
     # What root of a container wrote there, only root can remove.
     rm -rf "$work" 2>/dev/null || true
 }
 trap cleanup EXIT
 make_machine "$SKOS_HOST_SYS"
-mkdir "$SKOS_CONFIG_DIR"
-cp config.yaml "$SKOS_CONFIG_DIR/config.yaml"
+make_disk "$SKOS_HOST_DIR"
+mkdir "$SKOS_CONFIG_DIR" "$SKOS_WIREGUARD_DIR" "$SKOS_WIREGUARD_SOCKETS"
+# Files that a test makes are young.
+sed '/^  cleanup_temp:/,/min_age/ s/min_age: 1d/min_age: 0s/' config.yaml >"$SKOS_CONFIG_DIR/config.yaml"
 chmod -R a+rX "$work"
 
 check 'compose.yaml is valid' compose config --quiet
@@ -52,11 +58,21 @@ is_confined() {
     done
 }
 runs_as() { process "$1" Uid | grep -P "^Uid:(\t$2){4}$"; }
-for service in "${services[@]}"; do
+for service in "${plain[@]}"; do
     check "$service has no capability, and a root file system that is read only" is_confined "$service"
 done
+# CapBnd, the capabilities it can have at most, as a sum of powers of two: capabilities(7).
+may_no_more_than() {
+    [[ $(inspect "$1" '{{.HostConfig.ReadonlyRootfs}}') == true ]] || { echo 'its root can be written' && return 1; }
+    process "$1" NoNewPrivs | grep -w 1 || { echo 'it can gain privileges' && return 1; }
+    process "$1" CapBnd | grep -wi "$2"
+}
+check 'storage-watcher has the five capabilities of its work, and no others' \
+    may_no_more_than storage-watcher 000000001008000e
+check 'mesh-healer has NET_ADMIN and NET_RAW, and no others' may_no_more_than mesh-healer 0000000000003000
 check 'nats is not root' runs_as nats 10001
 check 'the coordinator is not root' runs_as coordinator 10001
+check 'the loop breaker is not root' runs_as loop-breaker 10001
 on_loopback() {
     local addresses
     addresses=$(docker inspect -f '{{range .NetworkSettings.Ports}}{{range .}}{{.HostIp}} {{end}}{{end}}' \
@@ -76,9 +92,26 @@ heals() {
     eventually holds "$knob" 3800000
 }
 check 'at 88 degrees the knob is halved, at 60 it has its old value' heals
+if mountpoint -q "$SKOS_HOST_DIR/tmp"; then
+    cleans() {
+        local number
+        for number in {1..14}; do
+            head -c 1M /dev/zero >"$SKOS_HOST_DIR/tmp/$number" 2>/dev/null
+        done
+        [[ -e $SKOS_HOST_DIR/tmp/14 ]] || { echo 'the disk could not be filled' && return 1; }
+        eventually is_empty "$SKOS_HOST_DIR/tmp"
+    }
+    is_empty() { [[ -z $(ls "$1") ]] || { skos explain nova | tail -n 30 && false; }; }
+    check 'a disk that is filled is cleaned' cleans
+    storage_is_resolved() { skos incidents --all | grep 'storage:/tmp' | grep resolved; }
+    check 'its incident is resolved' eventually storage_is_resolved
+else
+    skip 'a disk that is filled is cleaned' 'only root can mount one'
+fi
 check 'the audit verifies' skos audit verify
 if [[ -n ${PYTHON:-} ]]; then
     check 'an alert of a client that is not ours has a command, a result and audit records' foreign alert nova
+    check 'the loop breaker answers whether a chain may go on' foreign chain
     check 'the audit cannot be changed through the JetStream API' foreign tamper
 else
     skip 'a client that is not ours' 'nats-py could not be installed'
@@ -132,8 +165,8 @@ export SKOS_AGENT_USER=10001:10001
 compose down --volumes >/dev/null 2>&1
 check 'the set starts with docker compose up, the sentinel as a user too' compose up --detach
 check 'the sentinel is not root then' runs_as thermal-sentinel 10001
-agent_is_online() { skos nodes | grep -w online; }
-check 'the agent reports' eventually agent_is_online
+agents_are_online() { [[ $(skos nodes | grep -cw online) == 4 ]]; }
+check 'the agents report' eventually agents_are_online
 check 'it throttles and restores without being root' heals
 gone() {
     ./deploy.sh --clean || return 1

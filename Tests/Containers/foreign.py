@@ -5,6 +5,7 @@
                                           command, a result and audit records follow; then clears it,
                                           and checks that everything is taken back; prints all of it
     foreign.py URL heartbeats NODE COUNT  waits for that many heartbeats of NODE; prints them
+    foreign.py URL chain                  asks whether a chain may go on, at depth 3 and at depth 11
     foreign.py URL tamper                 tries to change the audit in every way that the JetStream API
                                           has; fails when one of them succeeds
 """
@@ -111,6 +112,15 @@ async def heartbeats(client, node, count):
         await wait_for_all(seen, {f"heartbeat {number + 1}": lambda _, body: body["node"] == node})
 
 
+async def chain(client):
+    for depth, allowed in ((3, True), (11, False)):
+        question = json.dumps({"chain_id": f"container-{depth}", "depth": depth})
+        answer = await client.request("skos.chain.check", question.encode(), timeout=PATIENCE)
+        print(depth, answer.data.decode(), flush=True)
+        if json.loads(answer.data)["allow"] is not allowed:
+            sys.exit(f"foreign.py: at depth {depth} the answer was not {allowed}")
+
+
 async def tamper(client):
     stream = client.jetstream(timeout=1)
     before = (await stream.stream_info(AUDIT)).state
@@ -137,7 +147,10 @@ async def tamper(client):
 
 async def main(url, verb, *arguments):
     client = await nats.connect(url, name="foreign", error_cb=quiet, connect_timeout=5)
-    verbs = {"publish": publish, "alert": alert, "heartbeats": heartbeats, "tamper": tamper}
+    verbs = {
+        "publish": publish, "alert": alert, "heartbeats": heartbeats, "chain": chain,
+        "tamper": tamper,
+    }
     try:
         await verbs[verb](client, *arguments)
     finally:

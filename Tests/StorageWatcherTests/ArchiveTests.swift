@@ -116,7 +116,9 @@ struct ArchiveTests {
             var config = Config()
             config.local.archive = settings
             let (cleaner, fixed) = (
-                Cleaner(root: HostRoot(), tools: CleaningTools.find(HostRoot())), config
+                Cleaner(
+                    root: HostRoot(), tools: CleaningTools.find(HostRoot()),
+                    stateDirectory: "/nowhere"), config
             )
             var verb = ArchiveVerb(cleaner) { fixed }
             verb.isInterrupted = { step in
