@@ -63,6 +63,8 @@ struct HealingTests {
         kill(agent.processIdentifier, SIGKILL)
         kill(coordinator.processIdentifier, SIGKILL)
         node.server.kill()
+        // Its locks go with it, a moment after the signal.
+        agent.waitUntilExit()
         // Only the agent comes back, to a host that nobody commands.
         try node.start("agent", "thermal")
         try await node.wait(for: "the old limit") { node.knob == "3400000\n" }
