@@ -20,6 +20,7 @@ final class Agent: Sendable {
     private let settings: Mutex<Config>
     private let beat = Wakeup()
     private let isStopping = Mutex(false)
+    private let saidGoodbye = Mutex(false)
 
     /// Opens the agent's files and asks the module what it can do; `shared` are verbs that this agent
     /// offers beside the module's.
@@ -94,6 +95,9 @@ final class Agent: Sendable {
         beat.ring()
     }
 
+    /// Whether the fleet was told, as far as it can hear, that the agent stops.
+    var hasSaidGoodbye: Bool { saidGoodbye.withLock { $0 } }
+
     /// Watches the node until the task is cancelled.
     func watch() async {
         var raised: [AlertKeeper.Key: Severity] = [:]
@@ -133,7 +137,9 @@ final class Agent: Sendable {
             let now = SteadyClock.sinceBoot()
             // In step with the first one; after a pause there is one, not one for each that was missed.
             next = now < next ? min(next, now + interval) : max(next + interval, now)
+            let isLast = isStopping.withLock { $0 }
             send(writer.next(facts(at: now)))
+            if isLast { saidGoodbye.withLock { $0 = true } }
             // Rung when the connection comes up, so that the fleet hears of this agent at once.
             _ = await beat.wait(atMost: max(next - SteadyClock.sinceBoot(), .milliseconds(10)))
         }

@@ -146,8 +146,10 @@ package final class AgentHost: Service {
                 ["limit": options.stopLimit])
         }
         let end = SteadyClock.sinceBoot() + options.farewellLimit
-        while link.connection != nil, !(results.isEmpty && alerts.isEmpty),
-            SteadyClock.sinceBoot() < end, !Task.isCancelled
+        func isAllSaid() -> Bool {
+            results.isEmpty && alerts.isEmpty && agents.allSatisfy(\.hasSaidGoodbye)
+        }
+        while link.connection != nil, !isAllSaid(), SteadyClock.sinceBoot() < end, !Task.isCancelled
         {
             try? await Task.sleep(for: .milliseconds(10))
         }
