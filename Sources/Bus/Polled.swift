@@ -7,6 +7,9 @@ final class Polled {
     private let box: DeliveryBox
     private let idleAfter: UInt64?
     private var idleAt: UInt64?
+    /// Nothing arrives any more on a connection that is being drained, and cnats tells nobody when the
+    /// subscription's turn has come: it must be asked again.
+    private var isDraining = false
 
     /// What another thread asks for.
     struct Order: Sendable {
@@ -33,14 +36,14 @@ final class Polled {
         guard let connection = box.connection else { return false }
         var waiting: UInt64 = 0
         natsSubscription_QueuedMsgs(subscription, &waiting)
-        // Only when an empty subscription is asked does cnats see that it is drained.
-        let isDraining = natsConnection_IsDraining(connection.handle)
+        isDraining = natsConnection_IsDraining(connection.handle)
         guard waiting > 0 || isDraining else { return true }
         var count: UInt64 = 0
-        while count < waiting || natsConnection_IsDraining(connection.handle) {
+        while count < waiting || isDraining {
             count += 1
             var message: OpaquePointer?
-            let status = natsSubscription_NextMsg(&message, subscription, 0)
+            // Only when an empty subscription is asked, and not with 0, does cnats see that it is drained.
+            let status = natsSubscription_NextMsg(&message, subscription, isDraining ? 1 : 0)
             // A slow consumer is told of once; its messages are still there.
             if status == NATS_SLOW_CONSUMER { continue }
             if status == NATS_NO_RESPONDERS {
@@ -56,8 +59,9 @@ final class Polled {
         return true
     }
 
-    /// Calls `idle` when it is time and nothing is left to read; says when it will be next.
+    /// Calls `idle` when it is time and nothing is left to read; says when to look again.
     func idle(isQuiet: Bool) -> UInt64? {
+        if isDraining { return Clock.now }
         guard let idleAfter, let at = idleAt else { return nil }
         let now = Clock.now
         guard at <= now, isQuiet else { return at }

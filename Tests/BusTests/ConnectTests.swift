@@ -47,6 +47,7 @@ struct ConnectTests {
         let peer = try FakePeer(greeting: greeting)
         var options = Connection.Options(urls: ["nats://127.0.0.1:\(peer.port)"])
         options.retryOnFailedConnect = true
+        options.connectTimeout = .seconds(30)
         let error = await failure(options)
         #expect(error?.code == .notNATS)
         #expect(error?.message.contains("127.0.0.1:\(peer.port)") == true)
@@ -54,7 +55,9 @@ struct ConnectTests {
 
     @Test func peerThatHangsUp() async throws {
         let peer = try FakePeer(greeting: "", closing: true)
-        #expect(await failure(.init(urls: ["nats://127.0.0.1:\(peer.port)"]))?.code == .notNATS)
+        var options = Connection.Options(urls: ["nats://127.0.0.1:\(peer.port)"])
+        options.connectTimeout = .seconds(30)
+        #expect(await failure(options)?.code == .notNATS)
     }
 
     @Test func silentPeer() async throws {

@@ -21,6 +21,8 @@ struct Setup: Sendable, CustomTestStringConvertible {
     func options(_ server: NATSServer) -> Connection.Options {
         var options = Connection.Options(urls: [server.url])
         options.writes = writes
+        // The machines of tests are busy.
+        options.connectTimeout = .seconds(10)
         options.reconnectWait = .milliseconds(20)
         options.reconnectJitter = .milliseconds(5)
         return options
