@@ -154,14 +154,11 @@ extension Immunity {
             event.effect = .returned
         } else if severity < incident.severity {
             event.effect = .eased
-            // Nothing is under way or in force: what is asked for now is what the milder policy says.
-            if incident.phase == .deciding, incident.attemptsInForce.isEmpty,
-                policies.policy(type: incident.key.type, severity: severity) != nil
-            {
-                event.policySeverity = severity
-            }
         } else if severity == incident.severity, silence >= .zero, silence < Self.repeatFloor {
             return
+        }
+        if event.effect != .worsened, handsOver(incident, to: severity, at: turn.time) {
+            event.policySeverity = severity
         }
         record(.alert(event), &turn)
         let before = incident
@@ -173,6 +170,20 @@ extension Immunity {
             decide(incident.key, &turn)
         case .verifying: verify(incident, &turn)
         default: break
+        }
+    }
+
+    /// Whether what is asked for now is what the policy of a milder severity says: the symptom has eased,
+    /// nothing is in force that holds it there, and nothing is under way.
+    private func handsOver(_ incident: Incident, to severity: Severity, at now: Timestamp) -> Bool {
+        guard severity < incident.policySeverity, incident.attemptsInForce.isEmpty,
+            policies.policy(type: incident.key.type, severity: severity) != nil
+        else { return false }
+        switch incident.phase {
+        case .deciding: return true
+        // What succeeded has helped as far as it could, and had its time.
+        case .verifying: return incident.until.map { $0 <= now } ?? false
+        default: return false
         }
     }
 

@@ -219,7 +219,8 @@ struct APITests {
         }
     }
 
-    /// Many at once: each is answered, if only with the word that there are too many.
+    /// Many at once: each is answered, if only with the word that there are too many, or, on a machine
+    /// that is busy with other tests, that the audit could not be read in time.
     @Test(arguments: NATSServer.binaries)
     func everyRequestIsAnswered(binary: String) async throws {
         try await Lab.run(binary) { lab in
@@ -235,7 +236,7 @@ struct APITests {
             #expect(answers.count == 200)
             let codes = Set(
                 answers.compactMap { $0["error"]?.object?["code"]?.string })
-            #expect(codes.isSubset(of: ["busy"]))
+            #expect(codes.isSubset(of: ["busy", "unavailable"]))
             try await lab.verifiedAudit()
         }
     }

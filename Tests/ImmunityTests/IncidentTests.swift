@@ -142,6 +142,25 @@ struct IncidentTests {
         #expect(s.incident?.policySeverity == .warning)
     }
 
+    @Test("what has helped a little leaves the rest to the milder policy, if nothing holds it there")
+    func easierAfterCleaning() {
+        var s = Scenario(
+            Scenario.policies(
+                Scenario.policy(.warning, "throttle_10"), Scenario.policy(.critical, "throttle_50"))
+        )
+        _ = s.alert(.critical)
+        _ = s.answer(.done, .succeeded, undo: false)
+        _ = s.wait(5)
+        // Its time is not up: it may still help more.
+        #expect(s.alert(.warning) == ["alert eased"])
+        #expect(s.live(60).filter { $0.hasPrefix("dispatch") } == [])
+        #expect(
+            s.alert(.warning).records == [
+                "alert repeated", "dispatch throttle_10", "send execute throttle_10",
+            ])
+        #expect(s.incident?.policySeverity == .warning)
+    }
+
     @Test("an easier alert without a policy holds the severe action back")
     func easierWithoutPolicy() {
         var s = Scenario()
