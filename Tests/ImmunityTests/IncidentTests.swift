@@ -142,7 +142,7 @@ struct IncidentTests {
         #expect(s.incident?.policySeverity == .warning)
     }
 
-    @Test("what has helped a little leaves the rest to the milder policy, if nothing holds it there")
+    @Test("what has helped a little leaves the rest to the milder policy when nothing holds it")
     func easierAfterCleaning() {
         var s = Scenario(
             Scenario.policies(
