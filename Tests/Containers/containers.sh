@@ -29,6 +29,7 @@ inspect() { docker inspect -f "$2" "$COMPOSE_PROJECT_NAME-$1"; }
 foreign() { "$PYTHON" "$here/Tests/Containers/foreign.py" "nats://127.0.0.1:$NATS_PORT" "$@"; }
 
 cleanup() {
+    [[ -z ${tunnel_process:-} ]] || kill "$tunnel_process" 2>/dev/null
     compose down --volumes --remove-orphans >/dev/null 2>&1 || true
     umount "$SKOS_HOST_DIR/tmp" 2>/dev/null || true
     # What root of a container wrote there, only root can remove.
@@ -108,10 +109,44 @@ if mountpoint -q "$SKOS_HOST_DIR/tmp"; then
 else
     skip 'a disk that is filled is cleaned' 'only root can mount one'
 fi
+
+# A tunnel in a network that containers alone share: that of nats, which the mesh healer joins for it.
+tunnel=wgskostest
+in_network() { nsenter --target "$(inspect nats '{{.State.Pid}}')" --net "$@"; }
+make_tunnel() {
+    printf 'services: {mesh-healer: {network_mode: "service:nats", environment: {NATS_URL: "nats://127.0.0.1:4222"}}}\n' \
+        >"$work/mesh.yaml"
+    # Its socket is where the container looks, and nothing of it is on the machine.
+    # shellcheck disable=SC2016 # the inner shell expands them
+    unshare --mount bash -c 'mount -t tmpfs tmpfs /run && mkdir /run/wireguard && mount --bind "$1" /run/wireguard \
+        && exec nsenter --target "$2" --net wireguard-go -f "$3"' \
+        tunnel "$SKOS_WIREGUARD_SOCKETS" "$(inspect nats '{{.State.Pid}}')" "$tunnel" >"$work/tunnel.log" 2>&1 &
+    tunnel_process=$!
+    eventually test -S "$SKOS_WIREGUARD_SOCKETS/$tunnel.sock" || { cat "$work/tunnel.log" && return 1; }
+    in_network ip link set "$tunnel" up || return 1
+    COMPOSE_FILE=compose.yaml:$work/mesh.yaml compose up --detach --no-deps mesh-healer || return 1
+    eventually sees_tunnel
+}
+sees_tunnel() { [[ $(skos nodes -o json) == *"\"$tunnel\""* ]]; }
+tunnel_is_up() { [[ $(in_network ip -json link show "$tunnel") == *'"UP"'* ]]; }
+mends_tunnel() {
+    in_network ip link set "$tunnel" down || return 1
+    eventually tunnel_is_up
+}
+tunnel_is_resolved() { skos incidents --all | grep "tunnel_down:$tunnel" | grep resolved; }
+if ((EUID != 0)); then
+    skip 'a tunnel that is switched off is switched on' 'only root can make one'
+elif ! command -v wireguard-go >/dev/null || [[ ! -c /dev/net/tun ]]; then
+    skip 'a tunnel that is switched off is switched on' 'no wireguard-go, or no /dev/net/tun'
+elif check 'the mesh healer sees a tunnel' make_tunnel; then
+    check 'a tunnel that is switched off is switched on' mends_tunnel
+    check 'its incident is resolved as well' eventually tunnel_is_resolved
+fi
 check 'the audit verifies' skos audit verify
 if [[ -n ${PYTHON:-} ]]; then
     check 'an alert of a client that is not ours has a command, a result and audit records' foreign alert nova
     check 'the loop breaker answers whether a chain may go on' foreign chain
+    check 'a runaway chain is broken, an honest one is not' foreign runaway nova
     check 'the audit cannot be changed through the JetStream API' foreign tamper
 else
     skip 'a client that is not ours' 'nats-py could not be installed'

@@ -6,6 +6,9 @@
                                           and checks that everything is taken back; prints all of it
     foreign.py URL heartbeats NODE COUNT  waits for that many heartbeats of NODE; prints them
     foreign.py URL chain                  asks whether a chain may go on, at depth 3 and at depth 11
+    foreign.py URL runaway NODE           sends a chain of messages beyond the limit of its depth, and an honest
+                                          one beside it; checks that the first is broken by a command,
+                                          and the other is not
     foreign.py URL tamper                 tries to change the audit in every way that the JetStream API
                                           has; fails when one of them succeeds
 """
@@ -114,11 +117,37 @@ async def heartbeats(client, node, count):
 
 async def chain(client):
     for depth, allowed in ((3, True), (11, False)):
-        question = json.dumps({"chain_id": f"container-{depth}", "depth": depth})
-        answer = await client.request("skos.chain.check", question.encode(), timeout=PATIENCE)
-        print(depth, answer.data.decode(), flush=True)
-        if json.loads(answer.data)["allow"] is not allowed:
+        if await may_go_on(client, f"container-{depth}", depth) is not allowed:
             sys.exit(f"foreign.py: at depth {depth} the answer was not {allowed}")
+
+
+async def may_go_on(client, chain_id, depth):
+    question = json.dumps({"chain_id": chain_id, "depth": depth})
+    answer = await client.request("skos.chain.check", question.encode(), timeout=PATIENCE)
+    print(chain_id, depth, answer.data.decode(), flush=True)
+    return json.loads(answer.data)["allow"]
+
+
+async def runaway(client, node):
+    seen = asyncio.Queue()
+    await client.subscribe(f"skos.result.{node}", cb=seen.put)
+    await client.flush()
+    for depth in range(1, 15):
+        for chain_id, limit in (("container-runaway", 14), ("container-honest", 5)):
+            if depth <= limit:
+                envelope = {"chain_id": chain_id, "depth": depth, "from": "a", "to": "b"}
+                await publish(client, "synthesis.container", json.dumps(envelope))
+    await wait_for_all(
+        seen,
+        {
+            "the break": lambda _, body: body["action_type"] == "circuit_break"
+            and body["status"] == "done"
+        },
+    )
+    if await may_go_on(client, "container-runaway", 2):
+        sys.exit("foreign.py: the runaway chain may go on")
+    if not await may_go_on(client, "container-honest", 6):
+        sys.exit("foreign.py: the honest chain may not go on")
 
 
 async def tamper(client):
@@ -149,7 +178,7 @@ async def main(url, verb, *arguments):
     client = await nats.connect(url, name="foreign", error_cb=quiet, connect_timeout=5)
     verbs = {
         "publish": publish, "alert": alert, "heartbeats": heartbeats, "chain": chain,
-        "tamper": tamper,
+        "runaway": runaway, "tamper": tamper,
     }
     try:
         await verbs[verb](client, *arguments)
