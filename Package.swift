@@ -102,7 +102,7 @@ let package = Package(
         tests(
             "AntibodyTests",
             ["Antibody", "Protocol", "Bus", "Platform", "Settings", "Runtime", "TestSupport"]),
-        tests("NotifierTests", ["Notifier", "Protocol", "Runtime", "Settings"]),
+        tests("NotifierTests", ["Notifier", "Protocol", "Runtime", "Settings", "TestSupport"]),
         tests(
             "ThermalSentinelTests",
             ["ThermalSentinel", "Antibody", "Protocol", "Platform", "Settings"]),

@@ -65,24 +65,9 @@ extension Compiler {
         if case .number(let value) = setting.value { value } else { nil }
     }
 
-    /// Each threshold must be above the one before; the issue goes to the one that somebody wrote.
+    /// Each threshold must be above the one before.
     private mutating func checkAscending(_ settings: [Setting?], _ names: [String]) {
-        for index in 1..<settings.count {
-            guard let lower = settings[index - 1], let upper = settings[index],
-                let low = number(lower), let high = number(upper), low >= high
-            else { continue }
-            if upper.origin.isGiven {
-                issues.add(
-                    upper.origin, upper.path,
-                    "\(numberText(high)) is not above \(names[index - 1]) "
-                        + "(\(numberText(low))\(source(lower)))")
-            } else if lower.origin.isGiven {
-                issues.add(
-                    lower.origin, lower.path,
-                    "\(numberText(low)) is not below \(names[index]) "
-                        + "(\(numberText(high))\(source(upper)))")
-            }
-        }
+        check(settings, names, isWrong: >=, above: "not above", below: "not below")
     }
 
     private mutating func checkClear(_ clear: Setting, _ threshold: Setting) {
@@ -95,19 +80,28 @@ extension Compiler {
 
     /// A node that cools down must leave emergency before critical, and critical before warning.
     private mutating func checkClearsAscending(_ clears: [Setting?], _ names: [String]) {
-        for index in 1..<clears.count {
-            guard let lower = clears[index - 1], let upper = clears[index],
-                let low = number(lower), let high = number(upper), low > high
+        check(clears, names, isWrong: >, above: "below that of", below: "above that of")
+    }
+
+    /// Compares each with the next; the issue goes to the one that somebody wrote. `above` is what is wrong
+    /// with the upper one, `below` with the lower one.
+    private mutating func check(
+        _ settings: [Setting?], _ names: [String], isWrong: (Double, Double) -> Bool,
+        above: String, below: String
+    ) {
+        for index in 1..<settings.count {
+            guard let lower = settings[index - 1], let upper = settings[index],
+                let low = number(lower), let high = number(upper), isWrong(low, high)
             else { continue }
             if upper.origin.isGiven {
                 issues.add(
                     upper.origin, upper.path,
-                    "\(numberText(high)) is below that of \(names[index - 1]) "
+                    "\(numberText(high)) is \(above) \(names[index - 1]) "
                         + "(\(numberText(low))\(source(lower)))")
             } else if lower.origin.isGiven {
                 issues.add(
                     lower.origin, lower.path,
-                    "\(numberText(low)) is above that of \(names[index]) "
+                    "\(numberText(low)) is \(below) \(names[index]) "
                         + "(\(numberText(high))\(source(upper)))")
             }
         }

@@ -1,73 +1,15 @@
 import Bus
 import Coordinator
-import Glibc
 import Protocol
 import Runtime
 import Settings
-import Synchronization
 import TestSupport
 import Testing
 
-/// A webhook that takes everything, one connection after the other.
-private final class Webhook: Sendable {
-    let port: UInt16
-    private let listener: Int32
-    private let bodies = Mutex<[String]>([])
-
-    init() throws {
-        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let (listener, size) = (listener, length)
-        let isBound = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-                bind(listener, pointer, size) == 0 && listen(listener, 16) == 0
-                    && getsockname(listener, pointer, &length) == 0
-            }
-        }
-        guard isBound else { throw LabFailure(description: "no port") }
-        port = UInt16(bigEndian: address.sin_port)
-        let thread = WorkerThread(name: "webhook")
-        Task(executorPreference: thread) { [weak self] in
-            while true {
-                let connection = accept(listener, nil, nil)
-                guard connection >= 0, let self else { return thread.stop() }
-                self.serve(connection)
-            }
-        }
-    }
-
-    deinit { end() }
-
-    func end() {
-        shutdown(listener, Int32(SHUT_RDWR))
-        close(listener)
-    }
-
-    var url: String { "http://127.0.0.1:\(port)/hook" }
-
+extension HTTPServer {
     /// The events that were posted.
-    var events: [JSON.Object] {
-        bodies.withLock { $0 }.compactMap { try? JSON.parse(Array($0.utf8)).object }
-    }
-
-    private func serve(_ connection: Int32) {
-        defer { close(connection) }
-        var text = ""
-        var chunk = [UInt8](repeating: 0, count: 4096)
-        // The body is one JSON object.
-        while !text.hasSuffix("}") {
-            let got = read(connection, &chunk, chunk.count)
-            guard got > 0 else { return }
-            text += String(decoding: chunk[..<got], as: UTF8.self)
-        }
-        if let end = text.firstRange(of: "\r\n\r\n") {
-            bodies.withLock { $0.append(String(text[end.upperBound...])) }
-        }
-        let reply = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        _ = reply.withCString { send(connection, $0, strlen($0), Int32(MSG_NOSIGNAL)) }
+    fileprivate var events: [JSON.Object] {
+        requests.compactMap { try? JSON.parse(Array($0.body.utf8)).object }
     }
 }
 
@@ -83,7 +25,7 @@ struct HumanTests {
     @Test(arguments: NATSServer.binaries)
     func anEscalationIsPostedOnceAndSaidOnNATS(binary: String) async throws {
         try await Lab.run(binary) { lab in
-            let webhook = try Webhook()
+            let webhook = try HTTPServer(.status(200))
             _ = try await lab.coordinator(
                 Lab.policies(ladder: ["alert_human"]), local: local(webhook.url))
             try lab.alert(HealingTests.critical)
@@ -106,7 +48,7 @@ struct HumanTests {
     @Test(arguments: NATSServer.binaries)
     func aDrillSaysSoAndADryRunToo(binary: String) async throws {
         try await Lab.run(binary) { lab in
-            let webhook = try Webhook()
+            let webhook = try HTTPServer(.status(200))
             _ = try await lab.coordinator(
                 Lab.policies(ladder: ["alert_human"]) { $0.dryRun = true },
                 local: local(webhook.url))
@@ -120,8 +62,8 @@ struct HumanTests {
     @Test(arguments: NATSServer.binaries)
     func aWebhookThatIsNotThereHoldsNothingUp(binary: String) async throws {
         try await Lab.run(binary) { lab in
-            let webhook = try Webhook()
-            webhook.end()
+            let webhook = try HTTPServer(.status(200))
+            webhook.close()
             let agent = try await Agent(lab.connection)
             let (changes, edit) = AsyncStream.makeStream(of: ConfigWatcher.Change.self)
             var policies = Lab.policies(ladder: ["alert_human"])
@@ -155,7 +97,7 @@ struct HumanTests {
             try lab.alert(HealingTests.critical)
             #expect(await eventually { !lab.tape.notes("skos.event.escalation").isEmpty })
             await first.abandon()
-            let webhook = try Webhook()
+            let webhook = try HTTPServer(.status(200))
             let (changes, edit) = AsyncStream.makeStream(of: ConfigWatcher.Change.self)
             _ = try await lab.coordinator(
                 policies, local: local("http://127.0.0.1:1/"), changes: changes)

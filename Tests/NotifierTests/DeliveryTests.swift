@@ -4,6 +4,7 @@ import Protocol
 import Runtime
 import Settings
 import Synchronization
+import TestSupport
 import Testing
 
 /// A notifier at work, its outcomes, and its log.

@@ -2,8 +2,8 @@ import Glibc
 import Synchronization
 
 /// A small HTTP server on the loopback interface that answers as a test wants: right, wrong or never.
-final class HTTPServer: Sendable {
-    enum Manner: Sendable {
+package final class HTTPServer: Sendable {
+    package enum Manner: Sendable {
         case status(Int)
         /// These bytes, and nothing else.
         case raw(String)
@@ -15,11 +15,11 @@ final class HTTPServer: Sendable {
         case endless
     }
 
-    struct Request: Sendable {
+    package struct Request: Sendable {
         /// Such as `POST /topic HTTP/1.1`.
-        var line: String
-        var headers: [String]
-        var body: String
+        package var line: String
+        package var headers: [String]
+        package var body: String
     }
 
     private struct State {
@@ -28,12 +28,12 @@ final class HTTPServer: Sendable {
         var held: [Int32] = []
     }
 
-    let port: UInt16
+    package let port: UInt16
     private let listener: Int32
     private let state: Mutex<State>
 
     /// Answers in these manners, one after the other; the last one goes on.
-    init(_ manners: Manner...) throws {
+    package init(_ manners: Manner...) throws {
         state = Mutex(State(manners: manners))
         listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_in()
@@ -47,7 +47,7 @@ final class HTTPServer: Sendable {
                     && getsockname(listener, pointer, &length) == 0
             }
         }
-        guard isBound else { throw Failure() }
+        guard isBound else { throw Failure(description: "no port of the loopback interface") }
         port = UInt16(bigEndian: address.sin_port)
         Thread.start { [weak self] in
             while true {
@@ -58,9 +58,10 @@ final class HTTPServer: Sendable {
         }
     }
 
-    struct Failure: Error {}
+    package struct Failure: Error, CustomStringConvertible { package var description: String }
 
-    func close() {
+    /// Hangs up on everybody, and listens no more.
+    package func close() {
         shutdown(listener, Int32(SHUT_RDWR))
         Glibc.close(listener)
         let held = state.withLock { state in
@@ -70,9 +71,9 @@ final class HTTPServer: Sendable {
         for connection in held { Glibc.close(connection) }
     }
 
-    var url: String { "http://127.0.0.1:\(port)" }
+    package var url: String { "http://127.0.0.1:\(port)" }
 
-    var requests: [Request] { state.withLock { $0.requests } }
+    package var requests: [Request] { state.withLock { $0.requests } }
 
     private func serve(_ connection: Int32) {
         guard let request = read(from: connection) else {
