@@ -179,7 +179,7 @@ final class SharedBreaks: Sendable {
             }
             revision = try await bucket.update(key, value, revision: known)
         }
-        gatekeeper.withJudge { judge, _ in judge.stored(item.key, revision: revision) }
+        gatekeeper.withJudge { judge, _ in judge.stored(item, revision: revision) }
         return true
     }
 
@@ -245,7 +245,7 @@ final class SharedBreaks: Sendable {
                 claimed.revision > 0
                 ? try await bucket.update(name, value, revision: claimed.revision)
                 : try await create(name, value, in: bucket)
-            gatekeeper.withJudge { judge, _ in judge.stored(key, revision: revision) }
+            gatekeeper.withJudge { judge, _ in judge.stored(claimed, revision: revision) }
             return true
         } catch  where error.isWrongSequence {
             return false

@@ -37,6 +37,7 @@ class Chains:
         await site.coordinator()
         chains.client = await site.client()
         heartbeats = await chains.client.hear("skos.heartbeat.nova")
+        chains.results = await chains.client.hear("skos.result.nova")
         chains.events = await chains.client.hear("skos.chain.*")
         chains.messages = await chains.client.hear("synthesis.*")
         agent = site.skos("agent", "loop", "--config", site.config)
@@ -85,33 +86,45 @@ class Chains:
         ]
 
     async def acted(self, verdict, action, chain):
-        """Waits until the coordinator's own command has been done; what led to it is in the audit."""
+        """Waits for the coordinator's own command and for its end; gives the recorded decision."""
 
-        async def is_done():
-            records = await self.site.audit()
-            decisions = [
-                record for record in of_kind(records, "decision", verdict="dispatch")
-                if record["action"] == action and f":{chain}:" in record["incident"]
+        async def decision():
+            decisions = of_kind(
+                await self.site.audit(), "decision", verdict="dispatch", action=action)
+            return next((d for d in decisions if f":{chain}:" in d["incident"]), None)
+
+        decision = await eventually(decision, f"{action} of {chain} is commanded")
+
+        def is_done():
+            return [
+                result for result in self.results.bodies()
+                if result["action_id"] == decision["action_id"] and result["status"] == "done"
             ]
-            for decision in decisions:
-                found = of_kind(
-                    records, "result", action_id=decision["action_id"], status="done",
-                    outcome="succeeded")
-                if found:
-                    return records, decision
-            return None
 
-        records, decision = await eventually(is_done, f"{action} of {chain} is done")
+        result = (await eventually(is_done, f"{action} of {chain} is done"))[0]
+        assert result["outcome"] == "succeeded", result
         alerts = [
-            record["alert"] for record in of_kind(records, "alert")
+            record["alert"] for record in of_kind(await self.site.audit(), "alert")
             if record.get("incident") == decision["incident"]
         ]
         assert alerts and alerts[0]["type"] == verdict, alerts
-        assert alerts[0]["details"]["path"] is not None, alerts
+        assert alerts[0]["resource"] == chain, alerts
         assert all(guard["passed"] for guard in decision["guards"]), decision
-        return decision["incident"]
+        return decision
 
-    async def resolved(self, incident):
+    async def recorded(self, decision):
+        """Waits until the result of an action is in the audit, while its incident lasts."""
+
+        async def is_recorded():
+            return of_kind(
+                await self.site.audit(), "result", action_id=decision["action_id"],
+                status="done", outcome="succeeded")
+
+        await eventually(is_recorded, f"the result of {decision['action_id']} is recorded")
+
+    async def resolved(self, decision):
+        incident = decision["incident"]
+
         async def is_resolved():
             return of_kind(
                 await self.site.audit(), "incident", incident=incident, change="resolved")
@@ -156,7 +169,7 @@ async def stop_asking(site, binary=None):
     passed = len(chains.passed("bad"))
     # Its first message has depth 1.
     assert DEPTH <= passed <= DEPTH + SLACK, passed
-    await chains.acted("depth_exceeded", "circuit_break", "bad")
+    await chains.recorded(await chains.acted("depth_exceeded", "circuit_break", "bad"))
     # It stays stopped, by its name and between its agents under any other.
     for sender, to in (("writer", "critic"), ("critic", "writer")):
         answer = await chains.ask("bad", sender, to)
@@ -184,7 +197,7 @@ async def test_runaway_that_does_not_ask_is_stopped_by_the_relay(site):
     assert f"the relay drops it: depth {DEPTH + 1} is over {DEPTH}" in text, text
     passed = len(chains.passed("bad"))
     assert DEPTH <= passed <= DEPTH + SLACK, passed
-    await chains.acted("depth_exceeded", "circuit_break", "bad")
+    await chains.recorded(await chains.acted("depth_exceeded", "circuit_break", "bad"))
 
     # One that is told nothing and never looks: nobody answers, so there is no hop to count.
     for number in range(RUNAWAY):
@@ -196,7 +209,7 @@ async def test_runaway_that_does_not_ask_is_stopped_by_the_relay(site):
     await eventually(lambda: len(chains.passed("honest")) == 10, "the honest chain has passed")
     passed = len(chains.passed("flood"))
     assert ITERATIONS <= passed <= ITERATIONS + SLACK, passed
-    await chains.acted("iterations_exceeded", "reset_chain", "flood")
+    await chains.recorded(await chains.acted("iterations_exceeded", "reset_chain", "flood"))
     # What came behind the end of the flood has passed the relay, and nothing of the flood since.
     await chains.say("honest", "reader", "worker", "synthesis.in.worker", text="the end")
     await eventually(lambda: len(chains.passed("honest")) == 11, "the last page has passed")
@@ -216,7 +229,7 @@ async def test_ping_pong_across_two_pairs_stays_broken(site):
     passed, answer = await chains.run_away("bad", ways)
     assert DEPTH <= passed <= DEPTH + SLACK, passed
     assert answer["reason"] == f"depth {DEPTH + 1} is over {DEPTH}", answer
-    await chains.acted("depth_exceeded", "circuit_break", "bad")
+    await chains.recorded(await chains.acted("depth_exceeded", "circuit_break", "bad"))
     for sender, to in ways:
         assert (await chains.ask("bad", sender, to))["allow"] is False
         answer = await chains.ask(f"bad-{sender}-{to}", sender, to)
@@ -230,7 +243,7 @@ async def test_broken_chain_closes_after_one_calm_trial(site):
     chains = await Chains.start(site, "2s")
     ways = [("writer", "critic"), ("critic", "writer")]
     await chains.run_away("bad", ways)
-    incident = await chains.acted("depth_exceeded", "circuit_break", "bad")
+    decision = await chains.acted("depth_exceeded", "circuit_break", "bad")
     answers = []
 
     async def passes():
@@ -245,7 +258,7 @@ async def test_broken_chain_closes_after_one_calm_trial(site):
     states = [state for state, _ in chains.told("bad")]
     # Found open, broken by the coordinator, tried once, closed.
     assert set(states[:-2]) == {"open"} and states[-2:] == ["half_open", "closed"], states
-    await chains.resolved(incident)
+    await chains.resolved(decision)
     # It begins anew, with all of its hops.
     passed, _ = await chains.run_away("bad", ways)
     assert passed >= DEPTH, passed
@@ -264,7 +277,7 @@ async def test_broken_chain_that_runs_on_is_opened_again(site):
 
     running = asyncio.create_task(runs_on())
     try:
-        incident = await chains.acted("depth_exceeded", "circuit_break", "bad")
+        decision = await chains.acted("depth_exceeded", "circuit_break", "bad")
 
         def reopened():
             return chains.told("bad").count(
@@ -279,5 +292,5 @@ async def test_broken_chain_that_runs_on_is_opened_again(site):
     most = DEPTH * (1 + states.count("closed")) + states.count("half_open") + SLACK
     assert passed <= most, f"{passed} passed, {most} at most: {states}"
     # Nobody sends any more, so it calms down.
-    await chains.resolved(incident)
+    await chains.resolved(decision)
     await site.verify()

@@ -209,6 +209,53 @@ struct BreakTests {
         #expect(judge.symptoms(at: at(2)).count == Report.symptomLimit)
     }
 
+    /// What the bucket's watch tells of a change of this node.
+    private func echo(_ change: BreakChange, _ revision: UInt64, to judge: inout ChainJudge) {
+        let shared = try? SharedBreak(
+            decoding: JSON.object(SharedBreak(change.after, node: "nova").object).encoded)
+        guard let shared else {
+            Issue.record("what is told cannot be read")
+            return
+        }
+        judge.apply(shared, revision: revision, isOurs: true, at: at(11))
+    }
+
+    @Test("a command is known to be shared, whether the watch or the answer comes first")
+    func stored() throws {
+        for isEchoFirst in [true, false] {
+            var judge = broken()
+            let key = BreakKey.chain(ChainTable.key("bad"))
+            let tripped = try #require(judge.changes.first)
+            _ = judge.command("bad", pairs: [], forgetting: false, at: at(10))
+            // What was said before the command says nothing of it, and takes nothing of it back.
+            echo(tripped, 1, to: &judge)
+            judge.stored(tripped.after, revision: 1)
+            let before = try #require(judge.breaks[key])
+            #expect(!before.isStored)
+            #expect(before.until == at(70))
+            let commanded = try #require(
+                judge.changes.first { $0.kind == .commanded && $0.after.key == key })
+            if isEchoFirst { echo(commanded, 2, to: &judge) }
+            judge.stored(commanded.after, revision: 2)
+            let after = try #require(judge.breaks[key])
+            #expect(after.isStored)
+            #expect(after.revision == 2)
+            #expect(after.owner == .ours)
+        }
+    }
+
+    @Test("the echo of a trial takes back none of the attempts beside it")
+    func echoOfTrial() throws {
+        var judge = broken()
+        _ = judge.check(message("bad", "a", "b"), at: at(61))
+        let trial = try #require(judge.changes.last)
+        for number in 0..<4 {
+            if number == 2 { echo(trial, 2, to: &judge) }
+            #expect(!judge.check(message("bad", "a", "b"), at: at(62)).isAllowed)
+        }
+        #expect(judge.state("bad") == .open)
+    }
+
     @Test("new limits count at once")
     func settings() {
         var judge = ChainJudge()

@@ -158,14 +158,16 @@ struct LoopModuleTests {
     func reopened() async throws {
         let fleet = try await Fleet()
         try await fleet.start(fleet.config { $0.loop.cooldown = .milliseconds(300) })
-        _ = try await fleet.check(["chain_id": "bad", "depth": 11])
-        try await eventually {
-            try await fleet.check(["chain_id": "bad"])["trial"] == true
+        // It never stops asking; were the machine so slow that a trial looked calm, it breaks anew.
+        let running = Task {
+            while !Task.isCancelled {
+                _ = try await fleet.check(["chain_id": "bad", "depth": 1, "iteration": 101])
+            }
         }
-        for _ in 0..<4 { #expect(try await fleet.check(["chain_id": "bad"])["allow"] == false) }
         let event = await fleet.next("chain", "bad") {
-            $0["reason"] == "the trial failed: the chain ran on at once"
+            $0["reason"]?.string?.hasPrefix("the trial failed") == true
         }
+        running.cancel()
         #expect(event["state"] == "open")
         try await fleet.stop()
     }

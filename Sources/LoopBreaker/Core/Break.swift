@@ -55,8 +55,9 @@ struct Break: Sendable, Equatable {
     var claimedAt: Timestamp?
     /// The revision of the shared bucket that it is from; 0: it is not there.
     var revision: UInt64 = 0
-    /// Whether the shared bucket has what a command changed.
-    var isStored = false
+    /// How many commands have broken it, and how many of them the shared bucket has taken over.
+    var commands = 0
+    var storedCommands = 0
     /// What the chain said, so that a pair is only broken for the like.
     var contents: [Content] = []
     var path: [String] = []
@@ -77,6 +78,9 @@ struct Break: Sendable, Equatable {
         self.until = until
         lastPassed = now
     }
+
+    /// Whether the shared bucket has what the last command changed.
+    var isStored: Bool { storedCommands >= commands }
 
     var pair: Pair? { if case .pair(let pair) = key { pair } else { nil } }
 

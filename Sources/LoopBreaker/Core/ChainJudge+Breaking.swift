@@ -129,7 +129,7 @@ extension ChainJudge {
         item.lastPassed = lastPassed
         item.isTold = isTold
         item.owner = .ours
-        item.isStored = false
+        item.commands += 1
         breaks[item.key] = item
         changes.append(BreakChange(kind: .commanded, after: item))
     }

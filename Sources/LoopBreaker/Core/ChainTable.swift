@@ -182,3 +182,20 @@ struct ChainTable: Sendable {
         return victim
     }
 }
+
+extension ChainTable {
+    /// Bytes that it takes for its chains, from what its parts have room for; what details point to comes
+    /// on top. For tests and benchmarks.
+    var bytes: Int {
+        // A dictionary has room for three quarters of a power of two.
+        let digits = Int.bitWidth - max(0, places.capacity - 1).leadingZeroBitCount
+        let buckets = 1 << digits
+        let bucket = MemoryLayout<UInt64>.stride + MemoryLayout<UInt32>.stride
+        let slab = Self.slabSize * MemoryLayout<ChainRecord>.stride
+        return buckets * bucket + buckets / 8 + slabs.count * slab
+            + slabs.capacity * MemoryLayout<ContiguousArray<ChainRecord>>.stride
+            + free.capacity * MemoryLayout<UInt32>.stride
+            + details.capacity * MemoryLayout<ChainDetail?>.stride
+            + freeDetails.capacity * MemoryLayout<Int32>.stride
+    }
+}

@@ -159,6 +159,15 @@ extension ChainJudge {
         var known = breaks[key]
         // An older word than ours, or our own.
         if let known, known.revision >= revision { return }
+        // The echo of what we said ourselves: what has happened since then we know better.
+        if isOurs, var item = known {
+            // Of one that has closed since, and broke again; times are told in milliseconds.
+            guard shared.since + .milliseconds(1) >= item.opened else { return }
+            item.revision = revision
+            item.owner = .ours
+            breaks[key] = item
+            return
+        }
         let owner: Break.Owner = isOurs ? .ours : .other
         guard shared.state != .closed else {
             var item = known ?? Break(shared, key, at: now)
@@ -187,12 +196,12 @@ extension ChainJudge {
         breaks[key] = item
     }
 
-    /// The bucket has taken over a change of ours.
-    mutating func stored(_ key: BreakKey, revision: UInt64) {
-        guard let item = breaks[key], item.revision < revision else { return }
-        breaks[key]?.revision = revision
-        breaks[key]?.isStored = true
-        if item.owner == .undecided { breaks[key]?.owner = .ours }
+    /// The bucket has taken over what a breaker of ours was. Its watch may have told so before.
+    mutating func stored(_ was: Break, revision: UInt64) {
+        guard let item = breaks[was.key], item.revision <= revision else { return }
+        breaks[was.key]?.revision = revision
+        breaks[was.key]?.storedCommands = max(item.storedCommands, was.commands)
+        if item.owner == .undecided { breaks[was.key]?.owner = .ours }
     }
 
     /// Somebody else was faster with the same news; what they say comes by itself.
