@@ -85,7 +85,8 @@ let package = Package(
         .executableTarget(
             name: "skos-bench",
             dependencies: [
-                "CBench", "Antibody", "Platform", "Protocol", "Settings", "StorageWatcher",
+                "CBench", "Antibody", "LoopBreaker", "Platform", "Protocol", "Settings",
+                "StorageWatcher",
             ],
             path: "bench/skos-bench", swiftSettings: strict),
 

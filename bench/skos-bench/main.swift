@@ -5,7 +5,8 @@ import Foundation
 let arguments = CommandLine.arguments
 let usage = """
     usage: skos-bench [--rounds N] [--files N] [--only WHAT]…
-    WHAT: latency throughput burst heartbeats agent checks up cleanup mounts
+    WHAT: latency throughput burst heartbeats agent agents checks chains up cleanup
+          mounts
     Environment: SKOS_BINARY (default .build/release/skos), NATS_SERVER (default nats-server on PATH).
     """
 
@@ -56,6 +57,8 @@ do {
     if wants("burst") { try bench.burst(count: 2000) }
     if wants("heartbeats") { try bench.heartbeats(agents: 10000, rate: 100_000, seconds: 5) }
     if wants("agent") { try bench.agent(seconds: 60) }
+    if wants("agents") { try bench.agents(seconds: 60) }
+    if wants("chains") { bench.chains(count: 1_000_000) }
     if wants("checks") { try bench.checks(count: 200_000) }
     if wants("up") { try bench.startUp() }
     if wants("cleanup") { try bench.cleanup(files: files) }
