@@ -15,7 +15,7 @@ import traceback
 from site_of_test import Site, Skip
 
 # Seconds after which a test is taken to hang.
-LIMIT = 300
+LIMIT = 600
 
 
 def tests():

@@ -18,7 +18,7 @@ import nats
 
 SKOS = os.environ["SKOS_BINARY"]
 # Seconds that anything may take which takes milliseconds on an idle machine.
-PATIENCE = 60
+PATIENCE = 180
 GENESIS = "0" * 64
 
 
