@@ -48,7 +48,7 @@ final class Agent: Sendable {
         runner = ActionRunner(
             identity: identity, verbs: await monitor.verbs() + shared, clock: clock,
             results: results, log: self.log, metrics: metrics)
-        runner.apply(Self.rules(config))
+        runner.apply(Self.rules(config, module))
         link.onUp(beat)
     }
 
@@ -70,10 +70,12 @@ final class Agent: Sendable {
         }
     }
 
-    private static func rules(_ config: Config) -> ActionDesk.Rules {
+    private static func rules(
+        _ config: Config, _ module: any AntibodyModule
+    ) -> ActionDesk.Rules {
         ActionDesk.Rules(
             allowed: config.local.allowedActions, denied: config.local.deniedActions,
-            withheld: NodeActions.withheld(config),
+            withheld: NodeActions.withheld(config).union(module.withheld(config)),
             dryRun: config.local.dryRun || config.policySet.dryRun)
     }
 
@@ -81,7 +83,7 @@ final class Agent: Sendable {
     func apply(_ config: Config) {
         settings.withLock { $0 = config }
         monitor.apply(config)
-        runner.apply(Self.rules(config))
+        runner.apply(Self.rules(config, module))
         beat.ring()
     }
 
@@ -165,11 +167,12 @@ final class Agent: Sendable {
         facts.sampleAge = last.sampledAt.map { uptime - $0 }
         facts.isHung = last.isHung
         facts.active = status.active
-        facts.withheld = NodeActions.withheld(config)
+        let rules = Self.rules(config, module)
+        facts.withheld = rules.withheld
         facts.obstacle = status.obstacle
         facts.dropped = last.dropped + runner.dropped
         facts.drift = clock.drift()
-        facts.isDryRun = Self.rules(config).dryRun
+        facts.isDryRun = rules.dryRun
         facts.isStopping = isStopping.withLock { $0 }
         return facts
     }

@@ -59,10 +59,12 @@ package struct AlertKeeper: Sendable {
     }
 
     /// Compares a sample with what has been reported, and returns what is to be reported now.
+    /// - `watched`: see `Sample.watched`.
     package mutating func handle(
-        _ symptoms: [Symptom], repeatInterval: Duration, at now: Timestamp
+        _ symptoms: [Symptom], watched: [String: Set<String>] = [:], repeatInterval: Duration,
+        at now: Timestamp
     ) -> [Report] {
-        var reports: [Report] = []
+        var reports = clear(symptoms, watched, at: now)
         for symptom in symptoms {
             guard let severity = symptom.severity else { continue }
             let key = Key(type: symptom.type, resource: symptom.resource)
@@ -85,6 +87,24 @@ package struct AlertKeeper: Sendable {
             reports.append(report(symptom, severity, isChange: isChange, at: now))
         }
         return reports
+    }
+
+    /// Clears what is not watched any more. What has a symptom speaks for itself.
+    private mutating func clear(
+        _ symptoms: [Symptom], _ watched: [String: Set<String>], at now: Timestamp
+    ) -> [Report] {
+        let gone = raised.keys.filter { watched[$0.type]?.contains($0.resource) == false }
+        guard !gone.isEmpty else { return [] }
+        let present = Set(symptoms.map { Key(type: $0.type, resource: $0.resource) })
+        return gone.sorted().filter { !present.contains($0) }.map { key in
+            raised[key] = nil
+            let symptom = Symptom(
+                type: key.type, resource: key.resource, severity: .ok,
+                message:
+                    "\(key.resource) is not watched any more: it is gone, or the settings leave "
+                    + "it out")
+            return report(symptom, .ok, isChange: true, at: now)
+        }
     }
 
     private mutating func report(

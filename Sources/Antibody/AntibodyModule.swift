@@ -11,6 +11,9 @@ package protocol AntibodyModule: Sendable {
     var agentType: String { get }
     /// The actions it can execute on this node, as found out at start.
     func verbs() -> [any Verb]
+    /// Those of its actions that nothing is set up for in these settings, and which are not offered until
+    /// others come. Never blocks. By default there are none.
+    func withheld(_ config: Config) -> Set<String>
     /// Looks at the node once. Returns in bounded time: what can hang goes through a `ProbeRunner`.
     func sample(at now: Timestamp) async -> Sample
     /// Takes over new settings; the next sample uses them.
@@ -21,6 +24,8 @@ package protocol AntibodyModule: Sendable {
 }
 
 extension AntibodyModule {
+    package func withheld(_ config: Config) -> Set<String> { [] }
+
     package func run(_ surroundings: Surroundings) async {}
 }
 
@@ -45,6 +50,10 @@ package struct Sample: Sendable, Equatable {
     package var metadata = JSON.Object()
     /// The state of each thing that is watched.
     package var symptoms: [Symptom] = []
+    /// For alert types of which it is known what there is to watch: all the resources. What was raised about
+    /// any other is over, for that is gone, or the settings leave it out; also when an earlier process has
+    /// raised it.
+    package var watched: [String: Set<String>] = [:]
 
     package init() {}
 }

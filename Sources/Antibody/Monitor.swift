@@ -85,7 +85,8 @@ final class Monitor: Sendable {
             let (interval, repeatInterval) = intervals.withLock { $0 }
             if let sample = await look() {
                 let reports = keeper.handle(
-                    sample.symptoms, repeatInterval: repeatInterval, at: clock.now())
+                    sample.symptoms, watched: sample.watched, repeatInterval: repeatInterval,
+                    at: clock.now())
                 last.withLock { $0.dropped = keeper.dropped }
                 for item in reports { report(item) }
             }

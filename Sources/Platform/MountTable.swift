@@ -99,13 +99,39 @@ package enum MountTable {
         text.split(separator: 0x0A).compactMap(entry)
     }
 
-    /// Reads the mounts of the node: those of its first process, for one in a container sees others.
+    /// Reads the mounts of the node: those of its first process. One in a container sees others, and to a
+    /// service that systemd protects everything seems to be read-only.
     ///
     /// - Returns: the text, to be told apart from the last one and to be parsed.
     /// - Throws: why it cannot be read.
     package static func read(_ root: HostRoot) throws(FileFailure) -> [UInt8] {
-        let process = root.isMachine ? "self" : "1"
-        return try HostFiles(root: root).readAll("/proc/\(process)/mountinfo", limit: sizeLimit)
+        let files = HostFiles(root: root)
+        guard root.isMachine else { return try files.readAll(first, limit: sizeLimit) }
+        let own = try readOwn()
+        // Hidden from us, or with another root than ours, it is of no use.
+        guard let text = try? files.readAll(first, limit: sizeLimit), text != own else {
+            return own
+        }
+        guard let device = rootDevice(text), device == rootDevice(own) else { return own }
+        return text
+    }
+
+    /// Reads the mounts that this process itself sees; or this thread, where it has some of its own. Only
+    /// here the numbers of mounts are those that the kernel gives it for open files.
+    package static func readOwn() throws(FileFailure) -> [UInt8] {
+        try HostFiles(root: HostRoot()).readAll("/proc/thread-self/mountinfo", limit: sizeLimit)
+    }
+
+    private static let first = "/proc/1/mountinfo"
+
+    /// The file system that `/` is on; the last mount there is the one that is seen.
+    private static func rootDevice(_ text: [UInt8]) -> DeviceNumber? {
+        let line = text.split(separator: 0x0A).last { line in
+            let fields = line.split(
+                separator: 0x20, maxSplits: 5, omittingEmptySubsequences: false)
+            return fields.count == 6 && fields[4].elementsEqual("/".utf8)
+        }
+        return line.flatMap(entry)?.device
     }
 
     /// `36 35 98:0 /root /point rw,noatime shared:1 - ext4 /dev/sda1 rw,errors=continue`

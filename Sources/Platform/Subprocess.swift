@@ -26,6 +26,8 @@ package struct Subprocess: Sendable {
         case timedOut(program: String)
         /// It printed more than the limit, and was killed.
         case tooMuchOutput(program: String)
+        /// It ended, but somebody else was told how.
+        case lost(program: String)
 
         package var description: String {
             switch self {
@@ -33,6 +35,7 @@ package struct Subprocess: Sendable {
                 "cannot start \(program): \(errnoText(code)) (\(errnoName(code)))"
             case .timedOut(let program): "\(program) did not end in time and was killed"
             case .tooMuchOutput(let program): "\(program) printed too much and was killed"
+            case .lost(let program): "how \(program) ended is not known"
             }
         }
     }
@@ -57,18 +60,19 @@ package struct Subprocess: Sendable {
         self.outputLimit = outputLimit
     }
 
-    /// Runs it to its end. Blocks for `timeLimit` at most, so not on Swift's thread pool.
+    /// Runs it to its end. Blocks for `timeLimit` at most, and a second more for one that has to be
+    /// killed; so not on Swift's thread pool.
     package func run() throws(Failure) -> Output {
+        let end = ContinuousClock.now + timeLimit
         let (child, descriptor) = try spawn()
         defer { close(descriptor) }
         let output: [UInt8]
-        do throws(Failure) { output = try collect(descriptor) } catch {
-            // The whole group: what the program started itself must not hold the pipe open.
-            kill(-child, SIGKILL)
-            _ = wait(child)
+        do throws(Failure) { output = try collect(descriptor, until: end) } catch {
+            Children.end(child)
             throw error
         }
-        return Output(exitCode: wait(child), output: output)
+        // It may close its output and go on: nobody listens any more.
+        return Output(exitCode: try wait(child, until: end), output: output)
     }
 
     /// Runs it to its end and keeps nothing of what it prints. Unlike with `run`, programs that it leaves
@@ -76,21 +80,20 @@ package struct Subprocess: Sendable {
     ///
     /// - Returns: the exit code; 128 + N when signal N ended it.
     package func complete() throws(Failure) -> Int32 {
+        let end = ContinuousClock.now + timeLimit
         let (child, descriptor) = try spawn(isSilent: true)
         close(descriptor)
-        var status: Int32 = 0
-        let end = ContinuousClock.now + timeLimit
-        var pause: UInt32 = 500
-        while waitpid(child, &status, WNOHANG) == 0 {
-            guard ContinuousClock.now < end else {
-                kill(-child, SIGKILL)
-                while waitpid(child, &status, 0) < 0 && errno == EINTR {}
-                throw Failure.timedOut(program: program)
-            }
-            usleep(pause)
-            pause = min(pause * 2, 20_000)
+        return try wait(child, until: end)
+    }
+
+    private func wait(_ child: pid_t, until end: ContinuousClock.Instant) throws(Failure) -> Int32 {
+        switch Children.wait(child, until: end) {
+        case .ended(let status): return Self.exitCode(status)
+        case .lost: throw .lost(program: program)
+        case .alive:
+            Children.end(child)
+            throw .timedOut(program: program)
         }
-        return Self.exitCode(status)
     }
 
     private static func exitCode(_ status: Int32) -> Int32 {
@@ -102,7 +105,10 @@ package struct Subprocess: Sendable {
     private static let spawning = Mutex(())
 
     private func spawn(isSilent: Bool = false) throws(Failure) -> (pid_t, Int32) {
-        try Self.spawning.withLock { _ throws(Failure) in try spawnAlone(isSilent) }
+        guard Children.collect() < Children.unendingLimit else {
+            throw Failure.notStarted(program: program, errno: EAGAIN)
+        }
+        return try Self.spawning.withLock { _ throws(Failure) in try spawnAlone(isSilent) }
     }
 
     private func spawnAlone(_ isSilent: Bool) throws(Failure) -> (pid_t, Int32) {
@@ -155,8 +161,9 @@ package struct Subprocess: Sendable {
     }
 
     /// Reads until the other end is closed, the time is over, or there is too much.
-    private func collect(_ descriptor: Int32) throws(Failure) -> [UInt8] {
-        let end = ContinuousClock.now + timeLimit
+    private func collect(
+        _ descriptor: Int32, until end: ContinuousClock.Instant
+    ) throws(Failure) -> [UInt8] {
         var output: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 4096)
         while true {
@@ -177,16 +184,62 @@ package struct Subprocess: Sendable {
             output += chunk[..<got]
         }
     }
+}
 
-    /// Waits for the end of a child that has closed its output or was killed.
-    private func wait(_ child: pid_t) -> Int32 {
-        var status: Int32 = 0
-        let end = ContinuousClock.now + timeLimit
-        while waitpid(child, &status, WNOHANG) == 0 {
-            // It closed its output and goes on: nobody listens any more.
-            if ContinuousClock.now >= end { kill(-child, SIGKILL) }
-            usleep(1000)
+/// The programs that were started.
+private enum Children {
+    enum End {
+        case ended(status: Int32)
+        /// There is no such child: somebody else has collected it.
+        case lost
+        case alive
+    }
+
+    /// How long one that was killed may take to be gone. One that waits for a dead disk or server
+    /// is not gone before that answers.
+    static let mercy: Duration = .seconds(1)
+    /// Of programs that do not end, so many are left alone; then no other is started.
+    static let unendingLimit = 16
+
+    private static let unending = Mutex<[pid_t]>([])
+
+    /// Whoever started us may have asked the kernel not to keep the ends of children, which is inherited.
+    private static let areKept: Void = {
+        var action = sigaction()
+        guard sigaction(SIGCHLD, nil, &action) == 0 else { return }
+        let isIgnored = unsafeBitCast(action.__sigaction_handler, to: Int.self) == 1
+        if isIgnored || action.sa_flags & SA_NOCLDWAIT != 0 { signal(SIGCHLD, SIG_DFL) }
+    }()
+
+    /// Collects those that have ended at last, and returns how many have not.
+    static func collect() -> Int {
+        _ = areKept
+        return unending.withLock { children in
+            children.removeAll { waitpid($0, nil, WNOHANG) != 0 }
+            return children.count
         }
-        return Self.exitCode(status)
+    }
+
+    /// Waits for the end of a child.
+    static func wait(_ child: pid_t, until end: ContinuousClock.Instant) -> End {
+        var status: Int32 = 0
+        var pause: UInt32 = 500
+        while true {
+            let found = waitpid(child, &status, WNOHANG)
+            if found == child { return .ended(status: status) }
+            if found < 0 && errno != EINTR { return .lost }
+            guard ContinuousClock.now < end else { return .alive }
+            usleep(pause)
+            pause = min(pause * 2, 20_000)
+        }
+    }
+
+    /// Kills a child with all that it has started, which must not hold its pipe open. What does not die
+    /// is collected before some later child is started.
+    static func end(_ child: pid_t) {
+        kill(-child, SIGKILL)
+        if case .alive = wait(child, until: .now + mercy) {
+            unending.withLock { $0.append(child) }
+        }
     }
 }

@@ -49,6 +49,9 @@ package enum WireGuardLimits {
     package static let allowedIPs = 1024
     /// Bytes of one answer.
     static let bytes = 8 << 20
+    /// Seconds since the epoch that a handshake may be at; others make no sense. The end is that of the
+    /// range of times, in the year 2262.
+    static let handshakes: ClosedRange<Int64> = 0...9_223_372_036
 }
 
 /// Why an interface could not be read or changed. Holds nothing that is secret.

@@ -143,17 +143,20 @@ package struct WireGuardSocket: Sendable {
         _ key: String, _ value: String, _ device: inout WireGuardDevice
     ) {
         if device.peers.isEmpty {
-            if key == "listen_port" { device.listenPort = Int(value) ?? 0 }
+            if key == "listen_port" { device.listenPort = Int(UInt16(value) ?? 0) }
             if key == "fwmark" { device.mark = UInt32(value) ?? 0 }
             return
         }
         let last = device.peers.count - 1
         switch key {
         case "endpoint": device.peers[last].endpoint = value
-        case "last_handshake_time_sec": device.peers[last].handshake = Int64(value) ?? 0
+        case "last_handshake_time_sec":
+            let seconds = Int64(value) ?? 0
+            device.peers[last].handshake =
+                WireGuardLimits.handshakes.contains(seconds) ? seconds : 0
         case "rx_bytes": device.peers[last].received = UInt64(value) ?? 0
         case "tx_bytes": device.peers[last].sent = UInt64(value) ?? 0
-        case "persistent_keepalive_interval": device.peers[last].keepalive = Int(value) ?? 0
+        case "persistent_keepalive_interval": device.peers[last].keepalive = Int(UInt16(value) ?? 0)
         case "allowed_ip":
             guard device.peers[last].allowedIPs.count < WireGuardLimits.allowedIPs,
                 let prefix = IPPrefix(value)

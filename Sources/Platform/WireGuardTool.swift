@@ -22,7 +22,11 @@ package struct WireGuardTool: Sendable {
         let lines = try Self.lines(peers, fields: 2, of: "latest-handshakes")
         for fields in lines {
             var peer = WireGuardPeer(publicKey: String(fields[0]))
-            peer.handshake = try Self.number(fields[1], "latest-handshakes")
+            let seconds: Int64 = try Self.number(fields[1], "latest-handshakes")
+            guard WireGuardLimits.handshakes.contains(seconds) else {
+                throw WireGuardFailure("wg show latest-handshakes: an answer that makes no sense")
+            }
+            peer.handshake = seconds
             places[fields[0]] = device.peers.count
             device.peers.append(peer)
         }
@@ -39,7 +43,7 @@ package struct WireGuardTool: Sendable {
                 .prefix(WireGuardLimits.allowedIPs).compactMap { IPPrefix($0) }
         }
         try each(name, "persistent-keepalive", 2, places) { index, fields in
-            device.peers[index].keepalive = Int(fields[1]) ?? 0
+            device.peers[index].keepalive = Int(UInt16(fields[1]) ?? 0)
         }
         let mark = String(decoding: try ask(name, "fwmark"), as: UTF8.self)
         device.mark = Self.mark(mark)

@@ -138,7 +138,7 @@ package struct Cleaner: Sendable {
     /// apart that share their room.
     func fileSystem(of directory: SafeDirectory) throws(FileFailure) -> DeviceNumber {
         // In our own namespace; a file system has the same number in all of them.
-        let text = try MountTable.read(HostRoot())
+        let text = try MountTable.readOwn()
         let id = Int(try directory.mountID())
         guard let own = MountTable.parse(text).first(where: { $0.id == id }) else {
             throw FileFailure(.read, "/proc/self/mountinfo", errno: ENODATA)

@@ -17,10 +17,14 @@ package struct MountObservation: Sendable, Equatable {
 
     package var mount: MountEntry
     package var answer: Answer
+    /// Whether nothing can be written to its file system, here or at any other of its mounts.
+    package var isLocked: Bool
 
-    package init(mount: MountEntry, answer: Answer) {
+    /// - `isLocked`: if nothing is said, as this mount is.
+    package init(mount: MountEntry, answer: Answer, isLocked: Bool? = nil) {
         self.mount = mount
         self.answer = answer
+        self.isLocked = isLocked ?? mount.isLocked
     }
 
     /// How full it is, when it has said so and has a size.
@@ -70,7 +74,8 @@ package enum ZFSPools {
         for indices in pools.values where indices.count > 1 {
             let usages = indices.compactMap { index in observations[index].usage }
             let available = usages.map(\.available).max() ?? 0
-            let used = usages.reduce(UInt64(0)) { $0 &+ $1.used }
+            // A file system may say anything of itself.
+            let used = usages.reduce(UInt64(0)) { $0.saturatingSum($1.used) }
             // The file system with the shortest name stands for the pool.
             let first = indices.min { left, right in
                 let (one, other) = (observations[left].mount, observations[right].mount)
@@ -80,7 +85,8 @@ package enum ZFSPools {
                 guard let usage = observations[index].usage else { continue }
                 if index == first {
                     let whole = FileSystemUsage(
-                        size: used + available, free: available, available: available)
+                        size: used.saturatingSum(available), free: available,
+                        available: available)
                     result[index].answer = .usage(whole)
                 } else if Double(usage.available) >= Double(available) * ownLimit {
                     dropped.insert(index)
@@ -92,5 +98,13 @@ package enum ZFSPools {
 
     private static func pool(_ mount: MountEntry) -> String {
         String(mount.source.prefix { $0 != "/" && $0 != "@" })
+    }
+}
+
+extension UInt64 {
+    /// The sum, or the greatest number when it does not fit.
+    fileprivate func saturatingSum(_ other: UInt64) -> UInt64 {
+        let (sum, overflow) = addingReportingOverflow(other)
+        return overflow ? .max : sum
     }
 }

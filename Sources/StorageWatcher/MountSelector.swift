@@ -18,29 +18,57 @@ package struct MountSelector: Sendable {
 
     private let include: [GlobPattern]
     private let exclude: [GlobPattern]
+    /// At which point each file system was watched the last time.
+    private var points: [DeviceNumber: [UInt8]]
+
+    /// A mount that is watched.
+    package struct Choice: Sendable, Equatable {
+        package var mount: MountEntry
+        /// Whether all mounts of its file system are read-only.
+        package var isLocked: Bool
+    }
 
     /// - `include`: patterns for mount points; `exclude` is stronger.
-    package init(include: [String], exclude: [String]) {
+    /// - `earlier`: whose choices are kept as far as they are still watched.
+    package init(include: [String], exclude: [String], after earlier: MountSelector? = nil) {
         self.include = include.map { GlobPattern(path: $0) }
         self.exclude = exclude.map { GlobPattern(path: $0) }
+        points = earlier?.points ?? [:]
     }
 
     /// What is watched of a list of mounts: local ones first, then by name.
-    package func select(_ entries: [MountEntry]) -> [MountEntry] {
+    package mutating func select(_ entries: [MountEntry]) -> [Choice] {
         // The latest mount on a point hides those before it.
         var tops: [[UInt8]: Int] = [:]
         for (index, entry) in entries.enumerated() { tops[entry.point] = index }
         var best: [DeviceNumber: MountEntry] = [:]
+        var writable: Set<DeviceNumber> = []
         for (index, entry) in entries.enumerated() {
+            if !entry.isLocked { writable.insert(entry.device) }
             guard tops[entry.point] == index, isWatched(entry) else { continue }
-            if let other = best[entry.device], Self.represents(other, better: entry) { continue }
+            if let other = best[entry.device], represents(other, better: entry) { continue }
             best[entry.device] = entry
         }
-        return best.values.sorted { left, right in
+        points = best.mapValues(\.point)
+        let sorted = best.values.sorted { left, right in
             let (isLeftRemote, isRightRemote) = (Self.isRemote(left), Self.isRemote(right))
             guard isLeftRemote == isRightRemote else { return isRightRemote }
             return left.point.lexicographicallyPrecedes(right.point)
         }
+        return sorted.map { Choice(mount: $0, isLocked: !writable.contains($0.device)) }
+    }
+
+    /// Where a mount's file system comes from when it may be on another machine, or in another process;
+    /// `nil`: it is this machine's own.
+    static func origin(_ entry: MountEntry) -> String? {
+        guard isRemote(entry) else { return nil }
+        let source = entry.source
+        if source.hasPrefix("//") { return String(source.dropFirst(2).prefix { $0 != "/" }) }
+        // `server:/export`; the rest has nothing in common that could be known.
+        if let slash = source.firstIndex(of: "/"), source[..<slash].hasSuffix(":") {
+            return String(source[..<slash])
+        }
+        return entry.name
     }
 
     /// Whether a mount's file system may be on another machine, or in another process.
@@ -57,9 +85,14 @@ package struct MountSelector: Sendable {
             && !exclude.contains { $0.matches(entry.point) }
     }
 
-    /// Whether `one` says better what file system it is than `other` does: the one that shows more of
-    /// it, then the one that is nearer to the root.
-    private static func represents(_ one: MountEntry, better other: MountEntry) -> Bool {
+    /// Whether `one` says better what file system it is than `other` does: the one that was chosen
+    /// before, for an alert is about a point; then one that can be written to, the one that shows more
+    /// of it, and the one that is nearer to the root.
+    private func represents(_ one: MountEntry, better other: MountEntry) -> Bool {
+        if let point = points[one.device], (one.point == point) != (other.point == point) {
+            return one.point == point
+        }
+        guard one.isLocked == other.isLocked else { return !one.isLocked }
         let (left, right) = (
             (one.root.count, one.point.count), (other.root.count, other.point.count)
         )

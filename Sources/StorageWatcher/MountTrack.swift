@@ -10,6 +10,9 @@ package struct MountTrack: Sendable {
     /// A forecast is taken back only when it leaves this many times what it was raised for.
     static let forecastRelease = 1.25
 
+    /// The types of all alerts about mounts.
+    static let types = ["storage", "storage_forecast", "storage_hung", "storage_readonly"]
+
     package private(set) var mount: MountEntry
     private var space: Detector
     private var inodes: Detector
@@ -56,12 +59,12 @@ package struct MountTrack: Sendable {
         if let symptom = fullness(observation, at: now) { symptoms.append(symptom) }
         report(availability(observation), &symptoms)
         report(writability(), &symptoms)
-        if let usage = observation.usage { report(forecast(usage, at: now), &symptoms) }
+        report(forecast(observation, at: now), &symptoms)
         return symptoms
     }
 
     /// What is to be said when the mount is there no more: whatever it was, it is over.
-    package func farewell() -> [Symptom] {
+    func farewell() -> [Symptom] {
         (["storage"] + severities.filter { $0.value > .ok }.keys.sorted()).map { type in
             Symptom(
                 type: type, resource: mount.name, severity: .ok,
@@ -97,7 +100,7 @@ package struct MountTrack: Sendable {
         )
         let isAboutInodes = inodeSeverity > spaceSeverity
         // Nothing can be deleted from what cannot be written to; images of systems are always full.
-        let severity = mount.isLocked ? nil : max(spaceSeverity, inodeSeverity)
+        let severity = observation.isLocked ? nil : max(spaceSeverity, inodeSeverity)
         var symptom = Symptom(
             type: "storage", resource: mount.name, severity: severity,
             message: isAboutInodes
@@ -165,9 +168,10 @@ package struct MountTrack: Sendable {
     // MARK: storage_forecast
 
     private mutating func forecast(
-        _ usage: FileSystemUsage, at now: Timestamp
+        _ observation: MountObservation, at now: Timestamp
     ) -> Symptom? {
-        guard settings.forecast > .zero, !mount.isLocked else {
+        guard let usage = observation.usage else { return nil }
+        guard settings.forecast > .zero, !observation.isLocked else {
             let wasRaised = severities["storage_forecast"].map { $0 > .ok } ?? false
             return wasRaised ? quietForecast("nothing is foretold of \(mount.name)") : nil
         }

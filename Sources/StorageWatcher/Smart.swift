@@ -42,9 +42,10 @@ package final class Smart: Sendable {
     /// Whether there is anything to ask with.
     package var isPresent: Bool { program != nil }
 
-    /// What is known, for a sample.
-    package var symptoms: [Symptom] {
-        known.withLock { $0.sorted { $0.key < $1.key }.map(\.value) }
+    /// What is known of those that are there, for a sample.
+    package func symptoms(_ disks: [String]) -> [Symptom] {
+        let known = known.withLock { $0 }
+        return disks.sorted().compactMap { known[$0] }
     }
 
     /// Asks all disks once. Blocks for a while.

@@ -41,11 +41,14 @@ package struct StorageJudge: Sendable {
             symptoms += track.observe(observation, at: now)
             tracks[key] = track
         }
-        // What now stands at a point speaks for it, not what was there before.
-        let named = Set(observations.map(\.mount.name))
+        // What now stands at a point speaks for it where it can; the rest of what was there is over.
+        var stated: Set<[String]> = []
+        for symptom in symptoms where symptom.severity != nil {
+            stated.insert([symptom.type, symptom.resource])
+        }
         for key in left {
             guard let track = tracks.removeValue(forKey: key) else { continue }
-            if !named.contains(track.mount.name) { symptoms += track.farewell() }
+            symptoms += track.farewell().filter { !stated.contains([$0.type, $0.resource]) }
         }
         return symptoms
     }

@@ -53,13 +53,24 @@ package final class StorageModule: AntibodyModule {
 
     package func verbs() -> [any Verb] {
         let config: CurrentConfig = { self.state.withLock { $0.config } }
-        let cleanups = CleanupVerb.Kind.allCases.map { CleanupVerb($0, cleaner, config) }
-            .filter(\.isAvailable)
-        var verbs: [any Verb] = cleanups
-        if !cleanups.isEmpty { verbs.append(EmergencyVerb(cleaner, config)) }
-        let archive = ArchiveVerb(cleaner, config)
-        if archive.isAvailable { verbs.append(archive) }
-        return verbs
+        return CleanupVerb.Kind.allCases.map { CleanupVerb($0, cleaner, config) }
+            + [EmergencyVerb(cleaner, config), ArchiveVerb(cleaner, config)]
+    }
+
+    /// Decided by the settings alone: a root may be on a dead server, or be mounted later.
+    package func withheld(_ config: Config) -> Set<String> {
+        let (local, tools) = (config.local, cleaner.tools)
+        let hasTemp = !local.cleanupTemp.roots.isEmpty
+        let hasLogs =
+            !local.cleanupLogs.roots.isEmpty || local.journalMax > 0 && tools.journalctl != nil
+        let hasArchive =
+            !local.archive.roots.isEmpty && !local.archive.destination.isEmpty
+            && tools.tar != nil && tools.zstd != nil
+        let offers = [
+            CleanupVerb.Kind.temp.rawValue: hasTemp, CleanupVerb.Kind.logs.rawValue: hasLogs,
+            "emergency_cleanup": hasTemp || hasLogs, "archive_old_data": hasArchive,
+        ]
+        return Set(offers.filter { !$0.value }.keys)
     }
 
     package func sample(at now: Timestamp) async -> Sample {
@@ -68,13 +79,20 @@ package final class StorageModule: AntibodyModule {
             let observations = try await scanner.scan()
             sample.symptoms = state.withLock { $0.judge.observe(observations, at: now) }
             sample.metadata = StorageText.metadata(observations)
+            let points = Set(observations.map(\.mount.name))
+            for type in MountTrack.types { sample.watched[type] = points }
         } catch {
             sample.metadata["mounts_unknown"] = .string(error.description)
         }
         if scanner.hungCount > 0 {
             sample.metadata["reads_hung"] = .integer(Int64(scanner.hungCount))
         }
-        sample.symptoms += Raid.symptoms(files) + smart.symptoms
+        if let disks = try? files.names(in: "/sys/block") {
+            let arrays = Raid.symptoms(disks, files)
+            sample.symptoms += arrays + smart.symptoms(disks)
+            sample.watched["storage_raid"] = Set(arrays.map(\.resource))
+            sample.watched["storage_smart"] = Set(disks)
+        }
         let pressure = Pressure.read(files)
         if !pressure.isEmpty { sample.metadata["pressure"] = .object(pressure) }
         return sample
@@ -98,7 +116,7 @@ package final class StorageModule: AntibodyModule {
         try await scanner.scan()
     }
 
-    /// What may be cleaned, and what stands in the way.
+    /// What may be cleaned, and what stands in the way. Blocks.
     package func cleaningRoots() -> [CleaningRoot] {
         let local = state.withLock { $0.config.local }
         let lists = [
@@ -106,9 +124,14 @@ package final class StorageModule: AntibodyModule {
             (CleanupVerb.Kind.logs.rawValue, local.cleanupLogs.roots),
             ("archive_old_data", local.archive.roots),
         ]
+        let (worker, cleaner) = (TimedWorker(), cleaner)
         return lists.flatMap { action, roots in
             roots.map { root in
-                CleaningRoot(action: action, path: root, obstacle: cleaner.obstacle(root))
+                let obstacle = worker.runBlocking(limit: StorageScanner.readLimit) {
+                    cleaner.obstacle(root)
+                }
+                let silence = "it does not answer: what is mounted there may be dead"
+                return CleaningRoot(action: action, path: root, obstacle: obstacle ?? silence)
             }
         }
     }

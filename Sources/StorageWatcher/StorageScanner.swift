@@ -34,20 +34,28 @@ package final class StorageScanner: Sendable {
                 do throws(FileFailure) {
                     let usage = try FileSystemUsage.read(mount, root: root)
                     return usage.map { .usage($0) } ?? .hidden
-                } catch {
-                    let isDead = [ENOTCONN, ESTALE, EHOSTDOWN].contains(error.errno)
-                    return isDead
-                        ? .dead(reason: error.description) : .failed(reason: error.description)
-                }
+                } catch { return StorageScanner.answer(error) }
             }
         }
+    }
+
+    /// What a file system answers whose server, disk or process is gone.
+    private static let deadly: Set<Int32> = [
+        ENOTCONN, ESTALE, EHOSTDOWN, EIO, EREMOTEIO, ENODEV, ENXIO, ENOLINK, ETIMEDOUT, ESHUTDOWN,
+        ECONNREFUSED, ECONNABORTED, ECONNRESET, EHOSTUNREACH, ENETDOWN, ENETUNREACH,
+    ]
+
+    /// What a failure to ask a mount says of it.
+    static func answer(_ failure: FileFailure) -> MountObservation.Answer {
+        failure.errno.map(deadly.contains) ?? false
+            ? .dead(reason: failure.description) : .failed(reason: failure.description)
     }
 
     private struct State {
         var selector: MountSelector
         /// The last text and what was chosen of it: it seldom changes.
         var text: [UInt8] = []
-        var mounts: [MountEntry] = []
+        var choices: [MountSelector.Choice] = []
     }
 
     private let source: Source
@@ -61,16 +69,19 @@ package final class StorageScanner: Sendable {
     ) {
         self.source = source
         self.readLimit = readLimit
-        reader = PatientReader(limit: readLimit, read: source.ask)
-        state = Mutex(State(selector: Self.selector(settings)))
-    }
-
-    private static func selector(_ settings: Config.Storage) -> MountSelector {
-        MountSelector(include: settings.include, exclude: settings.exclude)
+        reader = PatientReader(
+            limit: readLimit, origin: MountSelector.origin, read: source.ask)
+        state = Mutex(
+            State(
+                selector: MountSelector(include: settings.include, exclude: settings.exclude)))
     }
 
     package func apply(_ settings: Config.Storage) {
-        state.withLock { $0 = State(selector: Self.selector(settings)) }
+        state.withLock { state in
+            let selector = MountSelector(
+                include: settings.include, exclude: settings.exclude, after: state.selector)
+            state = State(selector: selector)
+        }
     }
 
     /// How many looks have not come back.
@@ -84,25 +95,40 @@ package final class StorageScanner: Sendable {
         guard let text = await tableWorker.run(limit: readLimit, { source.table() }) else {
             throw FileFailure(.read, "the list of mounts", errno: ETIMEDOUT)
         }
-        let mounts = choose(try text.get())
-        let answers = await reader.readAll(mounts)
+        let choices = try choose(try text.get())
+        let answers = await reader.readAll(choices.map { Self.asked($0.mount) })
         return ZFSPools.merge(
-            mounts.map { mount in
-                switch answers[mount] {
-                case .value(let answer): MountObservation(mount: mount, answer: answer)
-                case .hung: MountObservation(mount: mount, answer: .hung)
-                case .unread, nil: MountObservation(mount: mount, answer: .unread)
+            choices.map { choice in
+                let answer: MountObservation.Answer
+                switch answers[Self.asked(choice.mount)] {
+                case .value(let value): answer = value
+                case .hung: answer = .hung
+                case .unread, nil: answer = .unread
                 }
+                return MountObservation(
+                    mount: choice.mount, answer: answer, isLocked: choice.isLocked)
             })
     }
 
-    private func choose(_ text: [UInt8]) -> [MountEntry] {
-        state.withLock { state in
+    /// A mount without what may change of it: one that hangs stays the same one when it is mounted anew.
+    private static func asked(_ mount: MountEntry) -> MountEntry {
+        var mount = mount
+        (mount.id, mount.isReadOnly, mount.isSystemReadOnly) = (0, false, false)
+        return mount
+    }
+
+    /// - Throws: that the list makes no sense. It must not look as if nothing were mounted any more.
+    private func choose(_ text: [UInt8]) throws(FileFailure) -> [MountSelector.Choice] {
+        try state.withLock { state throws(FileFailure) in
             if text != state.text {
+                let entries = MountTable.parse(text)
+                guard !entries.isEmpty else {
+                    throw FileFailure(.read, "the list of mounts", errno: ENODATA)
+                }
                 state.text = text
-                state.mounts = state.selector.select(MountTable.parse(text))
+                state.choices = state.selector.select(entries)
             }
-            return state.mounts
+            return state.choices
         }
     }
 }

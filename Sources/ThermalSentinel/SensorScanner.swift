@@ -34,20 +34,34 @@ package final class SensorScanner: Sendable {
         var sinceSearch: Int?
         /// Keys of sensors whose failure has already asked for a search.
         var searchedFor: Set<String> = []
-        /// Keys of sensors whose read has not come back.
-        var hung: Set<String> = []
         /// The last reading of sensors that are not to be read every time.
         var rare: [String: (time: Timestamp, reading: Reading)] = [:]
         var freezer = FrozenDetector()
     }
 
+    /// A sensor as what tells it apart from others, whatever its limits are said to be now.
+    private struct Place: Hashable {
+        var sensor: Sensor
+
+        static func == (left: Place, right: Place) -> Bool { left.sensor.key == right.sensor.key }
+
+        func hash(into hasher: inout Hasher) { hasher.combine(sensor.key) }
+    }
+
+    /// What one read gave, and its failure where that was the reason.
+    private struct Look {
+        var reading: Reading
+        var failure: FileFailure?
+    }
+
     private let files: any FileAccess
-    private let reader: SensorReader
-    private let worker = TimedWorker(maxHung: 4)
+    private let reader: PatientReader<Place, Look>
+    private let searchWorker = TimedWorker(maxHung: 1)
     private let extra: [any ExtraSensors]
     private let extraWorkers: [TimedWorker]
     private let readLimit: Duration
     private let state = Mutex(State())
+
     /// - `files`: the node's files.
     /// - `extra`: what is not in the tree, such as NVML.
     /// - `readLimit`: see `SensorScanner.readLimit`; shorter in tests.
@@ -58,13 +72,18 @@ package final class SensorScanner: Sendable {
         self.files = files
         self.extra = extra
         self.readLimit = readLimit
-        reader = SensorReader(files: files)
+        let sensors = SensorReader(files: files)
+        reader = PatientReader(limit: readLimit) { place in
+            var look = Look(reading: .unknown(reason: ""))
+            look.reading = sensors.read(place.sensor, failure: &look.failure)
+            return look
+        }
         extraWorkers = extra.map { _ in TimedWorker(maxHung: 1) }
     }
 
     /// How many reads have not come back.
     package var hungCount: Int {
-        extraWorkers.reduce(worker.hungCount) { $0 + $1.hungCount }
+        extraWorkers.reduce(reader.hungCount + searchWorker.hungCount) { $0 + $1.hungCount }
     }
 
     /// One look at everything. Returns within the limits whatever hangs.
@@ -95,7 +114,7 @@ package final class SensorScanner: Sendable {
         }
         guard isDue else { return }
         let tree = SensorTree(files: files)
-        let found = await worker.run(limit: Self.searchLimit) { Self.search(tree) }
+        let found = await searchWorker.run(limit: Self.searchLimit) { Self.search(tree) }
         state.withLock { state in
             state.sinceSearch = 1
             // Without a result the search hangs; what was known before is still worth reading.
@@ -117,74 +136,38 @@ package final class SensorScanner: Sendable {
     /// Reads all sensors, going on behind each one that hangs.
     private func read(_ sensors: [Sensor], at now: Timestamp) async -> [Observation] {
         let due = state.withLock { state in
-            sensors.indices.filter { index in
-                let sensor = sensors[index]
-                if state.hung.contains(sensor.key) { return false }
+            sensors.filter { sensor in
                 guard let last = state.rare[sensor.key] else { return true }
                 return now < last.time || now - last.time >= sensor.leastInterval
             }
         }
-        var readings: [Int: Reading] = [:]
-        var rest = due[...]
-        while !rest.isEmpty, !worker.isExhausted {
-            let batch = ReadBatch(indices: Array(rest))
-            let isDone = await worker.run(limit: readLimit) {
-                self.work(batch, sensors)
-                return true
-            }
-            let (done, stuck) = batch.leave()
-            for (index, reading) in done { readings[index] = reading }
-            if isDone != nil { break }
-            rest = rest.dropFirst(done.count)
-            if let stuck {
-                let key = sensors[stuck].key
-                _ = state.withLock { $0.hung.insert(key) }
-                // It may have come back between `leave` and this, and then nobody else takes it out.
-                if !batch.isRunning { _ = state.withLock { $0.hung.remove(key) } }
-                rest = rest.dropFirst()
-            }
-        }
-        return merge(sensors, readings, at: now)
-    }
-
-    /// The part of `read` that runs on a worker's thread.
-    private func work(_ batch: ReadBatch, _ sensors: [Sensor]) {
-        while let index = batch.next() {
-            var failure: FileFailure?
-            let reading = reader.read(sensors[index], failure: &failure)
-            let key = sensors[index].key
-            if !batch.finish(index, reading) {
-                // Left behind long ago; the sensor may be read again now.
-                _ = state.withLock { $0.hung.remove(key) }
-                return
-            }
-            state.withLock { state in
-                guard let failure, Plausibility.asksForSearch(failure) else {
-                    state.searchedFor.remove(key)
-                    return
-                }
-                // Once for each failure: a slot that stays empty must not search for ever.
-                if state.searchedFor.insert(key).inserted { state.sinceSearch = nil }
-            }
-        }
-    }
-
-    private func merge(
-        _ sensors: [Sensor], _ readings: [Int: Reading], at now: Timestamp
-    ) -> [Observation] {
-        state.withLock { state in
-            sensors.indices.map { index in
-                let sensor = sensors[index]
-                if let reading = readings[index] {
+        let outcomes = await reader.readAll(due.map(Place.init))
+        return state.withLock { state in
+            sensors.map { sensor in
+                let reading: Reading
+                switch outcomes[Place(sensor: sensor)] {
+                case .value(let look):
+                    reading = look.reading
                     if sensor.leastInterval > .zero { state.rare[sensor.key] = (now, reading) }
-                    return Observation(sensor: sensor, reading: reading)
+                    Self.note(look.failure, of: sensor.key, in: &state)
+                case .hung: reading = .unknown(reason: "read hangs")
+                case .unread: reading = .unknown(reason: "too many others hang")
+                // Not due: what it said the last time.
+                case nil: reading = state.rare[sensor.key]?.reading ?? .unknown(reason: "not read")
                 }
-                if !state.hung.contains(sensor.key), let last = state.rare[sensor.key] {
-                    return Observation(sensor: sensor, reading: last.reading)
-                }
-                return Observation(sensor: sensor, reading: .unknown(reason: "read hangs"))
+                return Observation(sensor: sensor, reading: reading)
             }
         }
+    }
+
+    /// Searches before the next sample when a failure says that hardware has changed.
+    private static func note(_ failure: FileFailure?, of key: String, in state: inout State) {
+        guard let failure, Plausibility.asksForSearch(failure) else {
+            state.searchedFor.remove(key)
+            return
+        }
+        // Once for each failure: a slot that stays empty must not search for ever.
+        if state.searchedFor.insert(key).inserted { state.sinceSearch = nil }
     }
 }
 
@@ -197,50 +180,4 @@ package protocol ExtraSensors: Sendable {
     func observations(at now: Timestamp, treeIsEmpty: Bool) -> [Observation]
     /// The sensors found so far, for reporting them while a read hangs. Never blocks.
     var known: [Sensor] { get }
-}
-
-/// The work of one worker thread: sensors to read, one after the other, until it is left behind.
-private final class ReadBatch: Sendable {
-    private struct State {
-        var position = 0
-        var readings: [(Int, Reading)] = []
-        var isReading = false
-        var isLeft = false
-    }
-
-    private let indices: [Int]
-    private let state = Mutex(State())
-
-    init(indices: [Int]) { self.indices = indices }
-
-    /// The next sensor to read; `nil` when all are done or nobody waits for them any more.
-    func next() -> Int? {
-        state.withLock { state in
-            guard !state.isLeft, state.position < indices.count else { return nil }
-            state.isReading = true
-            return indices[state.position]
-        }
-    }
-
-    /// Hands in a reading; `false` when nobody waits for it any more.
-    func finish(_ index: Int, _ reading: Reading) -> Bool {
-        state.withLock { state in
-            state.isReading = false
-            guard !state.isLeft else { return false }
-            state.readings.append((index, reading))
-            state.position += 1
-            return true
-        }
-    }
-
-    /// Stops waiting: what there is so far, and the sensor that it hangs at.
-    func leave() -> (done: [(Int, Reading)], stuck: Int?) {
-        state.withLock { state in
-            state.isLeft = true
-            return (state.readings, state.isReading ? indices[state.position] : nil)
-        }
-    }
-
-    /// Whether the read it was left at has still not come back.
-    var isRunning: Bool { state.withLock { $0.isReading } }
 }

@@ -31,6 +31,33 @@ struct AgentHostTests {
         #expect(last["metadata"]?.object?["stopping"] == true)
     }
 
+    @Test("what the settings set nothing up for is not offered, until they do") func withheld()
+        async throws
+    {
+        let fleet = try await Fleet()
+        var config = fleet.config
+        let host = fleet.host()
+        try await fleet.start(host)
+        func offered(_ isOffered: Bool) async {
+            _ = await fleet.next("heartbeat") { beat in
+                let verbs = beat["metadata"]?.object?["verbs"]?.array ?? []
+                return verbs.contains("dim_10") && verbs.contains("dim_50") == isOffered
+            }
+        }
+        await offered(true)
+        config.local.cleanupTemp.roots = []
+        host.apply(config)
+        await offered(false)
+        try fleet.send("a") { $0.agentType = "lamp_keeper" }
+        let refused = await fleet.result("a", .refused)
+        #expect(refused["reason"]?.string?.contains("is not a verb of") == true)
+        host.apply(fleet.config)
+        await offered(true)
+        try fleet.send("b")
+        _ = await fleet.result("b", .done)
+        try await fleet.stop()
+    }
+
     @Test("a hung look at the node does not stop heartbeats, nor commands")
     func hungProbe() async throws {
         let pipe = TemporaryDirectory()

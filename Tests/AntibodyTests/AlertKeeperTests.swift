@@ -78,4 +78,40 @@ struct AlertKeeperTests {
             at: at(1))
         #expect(clear.map(\.key.resource) == ["r0", "r299"])
     }
+
+    /// What there is to watch, what has a symptom, and what is left of two alerts.
+    @Test(
+        "what is not watched any more is cleared, also what an earlier process has raised",
+        arguments: [
+            (nil, [:], []), (["cpu", "gpu"], [:], []), (["gpu"], [:], ["cpu"]),
+            ([], [:], ["cpu", "gpu"]), (["gpu"], ["cpu": nil], []),
+            (["gpu"], ["cpu": .warning], []), (["gpu"], ["gpu": .ok], ["cpu", "gpu"]),
+        ] as [(Set<String>?, [String: Severity?], [String])])
+    func gone(watched: Set<String>?, symptoms: [String: Severity?], cleared: [String]) throws {
+        let keys = ["cpu", "gpu"].map { AlertKeeper.Key(type: "thermal", resource: $0) }
+        var keeper = AlertKeeper(
+            identity: identity, raised: [keys[0]: .critical, keys[1]: .warning])
+        var all: [String: Set<String>] = ["other": []]
+        all["thermal"] = watched
+        let found = symptoms.map { symptom($0.value, $0.key) }
+        let reports = keeper.handle(
+            found, watched: all, repeatInterval: .seconds(60), at: at(0)
+        ).filter { $0.alert.severity == .ok }
+        #expect(reports.map(\.key.resource) == cleared)
+        #expect(reports.allSatisfy { $0.isChange })
+        // Once.
+        let again = keeper.handle([], watched: all, repeatInterval: .seconds(60), at: at(5))
+        #expect(again.allSatisfy { !cleared.contains($0.key.resource) })
+    }
+
+    @Test("what is gone makes room before what is new needs it") func room() {
+        var keeper = AlertKeeper(identity: identity)
+        let full = (0..<AlertKeeper.thingLimit).map { symptom(.warning, "r\($0)") }
+        _ = keeper.handle(full, repeatInterval: .seconds(60), at: at(0))
+        let reports = keeper.handle(
+            [symptom(.critical, "new")], watched: ["thermal": ["new"]],
+            repeatInterval: .seconds(60), at: at(1))
+        #expect(reports.count == AlertKeeper.thingLimit + 1 && keeper.dropped == 0)
+        #expect(reports.last?.key.resource == "new")
+    }
 }

@@ -58,6 +58,11 @@ final class Lamp: AntibodyModule {
         return sample
     }
 
+    /// Without directories to clean there is no half light.
+    func withheld(_ config: Config) -> Set<String> {
+        config.local.cleanupTemp.roots.isEmpty ? ["dim_50"] : []
+    }
+
     func apply(_ config: Config) { applied.withLock { $0.append(config) } }
 }
 

@@ -3,7 +3,7 @@ import Glibc
 import Platform
 import Testing
 
-@Suite struct SubprocessTests {
+@Suite(.serialized) struct SubprocessTests {
     private func shell(
         _ script: String, timeLimit: Duration = .seconds(20), outputLimit: Int = 1000
     ) throws -> Subprocess.Output {
@@ -87,6 +87,63 @@ import Testing
         let hanging = Subprocess("/bin/sh", ["-c", "sleep 1000"], timeLimit: .milliseconds(50))
         #expect(throws: Subprocess.Failure.timedOut(program: "/bin/sh")) {
             try hanging.complete()
+        }
+    }
+
+    @Test(
+        "what cannot be killed is left alone, and collected when it has ended after all",
+        .enabled(if: StuckMount.isPossible, "needs root and /dev/fuse"), .timeLimit(.minutes(5)))
+    func unkillable() async throws {
+        let scratch = try Scratch()
+        // Not where other tests look for mounts.
+        let mount = try StuckMount(at: "/var/tmp/skos-stuck-\(getpid())")
+        defer { mount.end() }
+        let file = scratch.path + "/pid"
+        let script = "echo $$ > \(file); exec stat -f \(mount.point)"
+        Thread.detachNewThread { mount.take() }
+        // It would never come back.
+        #expect(throws: Subprocess.Failure.timedOut(program: "/bin/sh")) {
+            try shell(script, timeLimit: .seconds(5))
+        }
+        let text = try String(contentsOfFile: file, encoding: .utf8)
+        let child = try #require(pid_t(text.trimmingCharacters(in: .whitespacesAndNewlines)))
+        #expect(kill(child, 0) == 0)
+        #expect(try shell("echo on").output == Array("on\n".utf8))
+        mount.end()
+        while kill(child, 0) == 0 {
+            _ = try shell(":")
+            try await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
+    @Test("a program that closes its output and goes on is killed in time")
+    func closesItsOutput() {
+        #expect(throws: Subprocess.Failure.timedOut(program: "/bin/sh")) {
+            try shell("exec >&-; exec sleep 1000", timeLimit: .seconds(1))
+        }
+    }
+
+    @Test("started by somebody who ignores the end of children, exit codes are known all the same")
+    func ignored() async {
+        await #expect(processExitsWith: .exitCode(9)) {
+            signal(SIGCHLD, SIG_IGN)
+            let output = try Subprocess("/bin/sh", ["-c", "exit 9"], timeLimit: .seconds(60)).run()
+            exit(output.exitCode)
+        }
+    }
+
+    @Test("a child that somebody else has collected has not succeeded") func collected() async {
+        await #expect(processExitsWith: .exitCode(7)) {
+            let process = Subprocess("/bin/sh", ["-c", "exit 0"], timeLimit: .seconds(60))
+            guard try process.run().exitCode == 0 else { exit(1) }
+            signal(SIGCHLD, SIG_IGN)
+            let lost = Subprocess.Failure.lost(program: "/bin/sh")
+            do { _ = try process.run() } catch let error as Subprocess.Failure where error == lost {
+                do { _ = try process.complete() } catch let error as Subprocess.Failure
+                    where error == lost
+                { exit(7) }
+            }
+            exit(2)
         }
     }
 }

@@ -68,6 +68,45 @@ struct WireGuardTests {
         #expect((failure?.reason.utf8.count ?? 0) < 200)
     }
 
+    /// What may be said of when a handshake was, and what is made of it.
+    static let handshakes: [(Int64, Int64)] = [
+        (1_700_000_000, 1_700_000_000), (0, 0), (-1, 0), (.max, 0), (.min, 0),
+        (9_223_372_036, 9_223_372_036), (9_223_372_037, 0),
+    ]
+
+    @Test("a handshake at a time that cannot be was never", arguments: handshakes)
+    func impossible(_ row: (seconds: Int64, handshake: Int64)) throws {
+        let text = """
+            listen_port=99999999999
+            public_key=\(String(repeating: "ab", count: 32))
+            last_handshake_time_sec=\(row.seconds)
+            persistent_keepalive_interval=\(Int64.min)
+            errno=0
+
+
+            """
+        let device = try WireGuardSocket.parse(Array(text.utf8), name: "wg0")
+        #expect(device.peers.map(\.handshake) == [row.handshake] && device.listenPort == 0)
+        #expect(device.peers.map(\.keepalive) == [0])
+        let answer = message(1, [], isFirst: true, handshake: row.seconds)
+        let kernel = try WireGuardKernel.parse([answer], name: "wg0")
+        #expect(kernel.peers.map(\.handshake) == [row.handshake])
+        let (tool, directory) = try tool(
+            """
+            case $3 in
+            latest-handshakes) printf '%s\\t\(row.seconds)\\n' \(Self.key(1)) ;;
+            persistent-keepalive) printf '%s\\t\(Int64.max)\\n' \(Self.key(1)) ;;
+            esac
+            """)
+        defer { try? FileManager.default.removeItem(at: directory) }
+        guard row.seconds == row.handshake else {
+            let failure = #expect(throws: WireGuardFailure.self) { try tool.device("wg0") }
+            #expect(failure?.reason.contains("makes no sense") == true)
+            return
+        }
+        #expect(try tool.device("wg0").peers.map(\.handshake) == [row.handshake])
+    }
+
     @Test("thousands of peers are read, and too many are refused")
     func many() throws {
         func answer(_ count: Int) -> [UInt8] {
@@ -85,7 +124,10 @@ struct WireGuardTests {
     }
 
     /// One message of a dump: `struct genlmsghdr`, then the interface with one peer.
-    private func message(_ peer: UInt8, _ ranges: [(String, UInt8)], isFirst: Bool) -> [UInt8] {
+    private func message(
+        _ peer: UInt8, _ ranges: [(String, UInt8)], isFirst: Bool,
+        handshake: Int64 = 1_700_000_000
+    ) -> [UInt8] {
         func bytes<T: FixedWidthInteger>(_ number: T) -> [UInt8] {
             withUnsafeBytes(of: number) { Array($0) }
         }
@@ -96,7 +138,7 @@ struct WireGuardTests {
                 bytes(UInt16(2)) + [0xCA, 0x6C, 10, 99, 1, 2] + [UInt8](repeating: 0, count: 8)
             entry += NetlinkAttribute(4, endpoint).encoded
             entry += NetlinkAttribute(5, bytes(UInt16(25))).encoded
-            entry += NetlinkAttribute(6, bytes(Int64(1_700_000_000)) + bytes(Int64(5))).encoded
+            entry += NetlinkAttribute(6, bytes(handshake) + bytes(Int64(5))).encoded
             entry += NetlinkAttribute(7, bytes(UInt64(348))).encoded
             entry += NetlinkAttribute(8, bytes(UInt64(404))).encoded
         }

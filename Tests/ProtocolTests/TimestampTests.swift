@@ -125,4 +125,16 @@ struct TimestampTests {
         #expect(Duration.milliseconds(1500).inSeconds == 1.5)
         #expect(Timestamp(nanoseconds: -1).seconds == -1)
     }
+
+    @Test(
+        "seconds beyond the range are its ends",
+        arguments: [
+            (.max, .max), (.min, .min), (9_223_372_036, 9_223_372_036_000_000_000),
+            (9_223_372_037, .max), (-9_223_372_037, .min), (0, 0),
+        ] as [(Int64, Int64)])
+    func seconds(_ row: (seconds: Int64, nanoseconds: Int64)) {
+        let time = Timestamp(seconds: row.seconds)
+        #expect(time.nanoseconds == row.nanoseconds)
+        _ = (time.description, time - Timestamp(seconds: 1_700_000_000), time.inMilliseconds)
+    }
 }

@@ -104,12 +104,12 @@ import Testing
     }
 
     @Test("is offered where there is something to clean") func offers() throws {
-        var node = try CleanedNode()
-        #expect(
-            node.module(watching: "/").verbs().map(\.name)
-                == ["cleanup_temp", "cleanup_logs", "emergency_cleanup"])
-        node.allow("/nowhere")
-        #expect(node.module(watching: "/").verbs().isEmpty)
+        let node = try CleanedNode()
+        let module = node.module(watching: "/")
+        #expect(module.withheld(node.config) == ["archive_old_data"])
+        var config = node.config
+        (config.local.cleanupTemp.roots, config.local.cleanupLogs.roots) = ([], [])
+        #expect(module.withheld(config) == StorageModuleTests.all)
     }
 
     @Test("programs of the node are run first, and what they cannot do is said") func tools() throws

@@ -107,9 +107,56 @@ final class DeadMount: Sendable {
                     return .usage(.percent(10))
                 }),
             settings: Config.Storage(), readLimit: .milliseconds(100))
-        let observations = try await scanner.scan()
-        let counts = Dictionary(grouping: observations, by: \.state).mapValues(\.count)
-        #expect(counts == ["ok": 490, "hung": 4, "unread": 6])
+        for look in 0..<4 {
+            let observations = try await scanner.scan()
+            let counts = Dictionary(grouping: observations, by: \.state).mapValues(\.count)
+            let hung = look == 0 ? 3 : 4
+            #expect(counts == ["ok": 490, "hung": hung, "unread": 10 - hung], "look \(look)")
+        }
         #expect(scanner.hungCount == 4)
+    }
+
+    @Test(
+        "a root on a dead mount keeps neither the actions nor doctor from being told",
+        .enabled(if: DeadMount.isPossible, "needs root and /dev/fuse"))
+    func deadRoot() throws {
+        let dead = try DeadMount()
+        var node = try CleanedNode()
+        node.config.local.cleanupTemp.roots = [dead.point + "/temp"]
+        let module = node.module(watching: "/nowhere")
+        #expect(module.verbs().count == 4)
+        #expect(!module.withheld(node.config).contains("cleanup_temp"))
+        let roots = module.cleaningRoots()
+        #expect(roots.first?.obstacle?.contains("does not answer") == true)
+        #expect(roots.last?.obstacle == nil)
+        dead.end()
+    }
+
+    /// What a mount answers whose server, disk or process is gone, and what any may answer.
+    @Test(
+        arguments: [
+            (ENOTCONN, "dead"), (ESTALE, "dead"), (EHOSTDOWN, "dead"), (EIO, "dead"),
+            (ETIMEDOUT, "dead"), (ECONNREFUSED, "dead"), (ECONNABORTED, "dead"),
+            (ENODEV, "dead"), (ESHUTDOWN, "dead"), (EACCES, "failed"), (EINTR, "failed"),
+            (ENOMEM, "failed"),
+        ] as [(Int32, String)])
+    func answers(_ row: (errno: Int32, state: String)) {
+        let answer = StorageScanner.answer(FileFailure(.read, "/mnt", errno: row.errno))
+        let observation = MountObservation(mount: Mounts.entry("/mnt"), answer: answer)
+        #expect(observation.state == row.state)
+        var judge = StorageJudge(Config())
+        _ = judge.observe([observation], at: .later(0))
+        let second = judge.observe([observation], at: .later(5))
+        #expect(second.contains { $0.type == "storage_hung" } == (row.state == "dead"))
+    }
+
+    @Test("a list of mounts that makes no sense is not taken for an empty one") func senseless()
+        async
+    {
+        let scanner = StorageScanner(
+            source: StorageScanner.Source(
+                table: { .success(Array("nonsense\n".utf8)) }, ask: { _ in .hidden }),
+            settings: Config.Storage())
+        await #expect(throws: FileFailure.self) { try await scanner.scan() }
     }
 }

@@ -1,4 +1,5 @@
 import Antibody
+import Glibc
 import Platform
 import Protocol
 import Settings
@@ -44,9 +45,11 @@ import Testing
         }
         smart.askAll()
         #expect(asked.withLock { $0 } == ["/dev/nvme0n1", "/dev/sda"])
-        #expect(smart.symptoms.map(\.severity) == [.critical, .critical])
+        let disks = ["sda", "md0", "nvme0n1"]
+        #expect(smart.symptoms(disks).map(\.severity) == [.critical, .critical])
         smart.askAll()
-        #expect(smart.symptoms.map(\.resource) == ["nvme0n1", "sda"])
+        #expect(smart.symptoms(disks).map(\.resource) == ["nvme0n1", "sda"])
+        #expect(smart.symptoms(["sda"]).map(\.resource) == ["sda"], "the other was pulled")
     }
 
     @Test(
@@ -56,6 +59,7 @@ import Testing
             (["array_state": "clean", "degraded": "1", "sync_action": "recover"], .warning),
             (["array_state": "broken"], .emergency), (["array_state": "active"], .ok),
             (["array_state": "inactive", "degraded": "2"], nil), ([:], nil),
+            (["array_state": "idle", "degraded": "0"], .ok),
         ] as [([String: String], Severity?)])
     func raid(_ row: (files: [String: String], severity: Severity?)) throws {
         let tree = try ScratchTree()
@@ -65,9 +69,46 @@ import Testing
             try Volume.run(
                 "/bin/sh", ["-c", "echo \(text) > \(tree.path)/sys/block/md0/md/\(name)"])
         }
-        let symptoms = Raid.symptoms(HostFiles(root: HostRoot(tree.path)))
-        #expect(symptoms.map(\.severity) == (row.severity.map { [$0] } ?? []))
+        let files = HostFiles(root: HostRoot(tree.path))
+        let symptoms = Raid.symptoms(["sda", "md0"], files)
+        #expect(symptoms.map(\.severity) == [row.severity])
         #expect(symptoms.allSatisfy { $0.resource == "md0" && $0.type == "storage_raid" })
+    }
+
+    @Test("what is not there any more is told apart from what does not say") func watched()
+        async throws
+    {
+        let tree = try ScratchTree()
+        for name in ["md0/md", "md1/md", "sda/device"] { tree.directory("sys/block/" + name) }
+        let states = ["md0": "clear", "md1": "inactive"]
+        for (name, state) in states {
+            try Volume.run(
+                "/bin/sh", ["-c", "echo \(state) > \(tree.path)/sys/block/\(name)/md/array_state"])
+        }
+        let table = Mounts.line(1, "8:1", "/data", "ext4") + Mounts.line(2, "8:2", "/old", "nfs4")
+        let module = StorageModule(
+            config: Config(), files: HostFiles(root: HostRoot(tree.path)),
+            source: StorageScanner.Source(
+                table: { .success(Array(table.utf8)) }, ask: { _ in .failed(reason: "EACCES") }),
+            cleaner: Cleaner(root: HostRoot(), tools: CleaningTools(), stateDirectory: "/nowhere"))
+        let watched = await module.sample(at: .later(0)).watched
+        #expect(watched["storage_raid"] == ["md1"])
+        #expect(watched["storage_smart"] == ["md0", "md1", "sda"])
+        for type in ["storage", "storage_hung", "storage_readonly", "storage_forecast"] {
+            #expect(watched[type] == ["/data", "/old"])
+        }
+        #expect(watched.count == 6)
+    }
+
+    @Test("while the list of mounts or of disks cannot be read, nothing is taken to be gone")
+    func unreadable() async throws {
+        let tree = try ScratchTree()
+        let module = StorageModule(
+            config: Config(), files: HostFiles(root: HostRoot(tree.path)),
+            source: StorageScanner.Source(
+                table: { .failure(FileFailure(.read, "/x", errno: EACCES)) }, ask: { _ in .hung }),
+            cleaner: Cleaner(root: HostRoot(), tools: CleaningTools(), stateDirectory: "/nowhere"))
+        #expect(await module.sample(at: .later(0)).watched.isEmpty)
     }
 
     @Test(

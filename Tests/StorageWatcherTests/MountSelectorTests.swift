@@ -1,6 +1,7 @@
 import Platform
-import StorageWatcher
 import Testing
+
+@testable import StorageWatcher
 
 /// A list of mounts, and the mount points that are watched of it.
 struct Selection: Sendable, CustomTestStringConvertible {
@@ -69,8 +70,71 @@ struct Selection: Sendable, CustomTestStringConvertible {
     ]
 
     @Test(arguments: selections) func selects(_ row: Selection) {
-        let selector = MountSelector(include: row.include, exclude: row.exclude)
-        #expect(selector.select(Mounts.parse(row.lines)).map(\.name) == row.points)
+        var selector = MountSelector(include: row.include, exclude: row.exclude)
+        #expect(selector.select(Mounts.parse(row.lines)).map(\.mount.name) == row.points)
+    }
+
+    private func points(_ selector: inout MountSelector, _ lines: [String]) -> [String] {
+        selector.select(Mounts.parse(lines)).map(\.mount.name)
+    }
+
+    @Test("a file system keeps its point while it is mounted there, whatever else comes and goes")
+    func keeps() {
+        let root = Mounts.line(1, "0:30", "/", "btrfs", root: "/@")
+        let whole = Mounts.line(2, "0:30", "/run/snapshots", "btrfs")
+        let locked = Mounts.line(1, "0:30", "/", "btrfs", root: "/@", options: "ro")
+        var selector = MountSelector(include: ["/**"], exclude: [])
+        #expect(points(&selector, [root]) == ["/"])
+        #expect(points(&selector, [root, whole]) == ["/"])
+        #expect(points(&selector, [locked, whole]) == ["/"])
+        var edited = MountSelector(include: ["/**"], exclude: ["/x"], after: selector)
+        #expect(points(&edited, [whole, root]) == ["/"])
+        #expect(points(&edited, [whole]) == ["/run/snapshots"])
+        #expect(points(&edited, [whole, root]) == ["/run/snapshots"])
+        var excluding = MountSelector(include: ["/**"], exclude: ["/run/**"], after: edited)
+        #expect(points(&excluding, [whole, root]) == ["/"])
+    }
+
+    /// The points of two mounts of one file system, and whether nothing can be written to it.
+    @Test(
+        arguments: [
+            ("rw", "rw", "rw", false), ("ro", "rw", "rw", false), ("rw", "ro", "rw", false),
+            ("ro", "ro", "rw", true), ("rw", "rw", "ro", true),
+        ])
+    func locks(_ row: (first: String, second: String, system: String, isLocked: Bool)) {
+        var selector = MountSelector(include: ["/**"], exclude: [])
+        let chosen = selector.select(
+            Mounts.parse([
+                Mounts.line(
+                    1, "8:1", "/ro", "ext4", options: row.first, superOptions: row.system),
+                Mounts.line(
+                    2, "8:1", "/data/big", "ext4", options: row.second, superOptions: row.system),
+            ]))
+        #expect(chosen.map(\.isLocked) == [row.isLocked])
+        #expect(
+            chosen.map(\.mount.name) == [
+                row.first == "ro" && row.second == "rw" ? "/data/big" : "/ro"
+            ])
+    }
+
+    @Test(
+        arguments: [
+            ("ext4", "/dev/sda1", nil), ("nfs4", "server:/a/b", "server:"),
+            ("nfs", "[fd00::1]:/a", "[fd00::1]:"), ("cifs", "//server/share", "server"),
+            ("fuse.sshfs", "me@server:/a", "me@server:"), ("fuse.sshfs", "me@server:a/b", "/mnt"),
+            ("fuse.rclone", "remote", "/mnt"), ("cifs", "//", ""),
+        ] as [(String, String, String?)])
+    func origins(_ row: (type: String, source: String, origin: String?)) {
+        #expect(
+            MountSelector.origin(Mounts.entry("/mnt", type: row.type, source: row.source))
+                == row.origin)
+    }
+
+    @Test("what a file system says of itself may be any number") func sums() {
+        let merged = ZFSPools.merge([
+            zfs("tank", used: .max, available: 0), zfs("tank/a", used: 7, available: 0),
+        ])
+        #expect(merged.first?.usage?.size == .max)
     }
 
     private func zfs(_ source: String, used: UInt64, available: UInt64) -> MountObservation {

@@ -128,6 +128,38 @@ import Testing
         #expect(other["storage"]?.severity == .ok)
     }
 
+    @Test("what was said of a mount is over when another file system stands there") func replaced()
+    {
+        var judge = StorageJudge(Config())
+        for minute in 0...60 {
+            let free = UInt64(200_000 - minute * 2500)
+            let usage = FileSystemUsage(size: 1_000_000, free: free, available: free)
+            _ = symptoms(&judge, .usage(usage), at: Double(minute * 60))
+        }
+        // An image of a system, always full, and read-only by its nature.
+        let image = Mounts.entry("/data", device: "8:9", options: "ro", superOptions: "ro")
+        let found = judge.observe(
+            [MountObservation(mount: image, answer: .usage(.percent(100)))], at: .later(3660))
+        let known = found.filter { $0.severity != nil && $0.type != "storage_hung" }
+        #expect(known.map(\.type) == ["storage", "storage_forecast"])
+        #expect(known.allSatisfy { $0.severity == .ok && $0.resource == "/data" })
+        let again = judge.observe(
+            [MountObservation(mount: image, answer: .usage(.percent(100)))], at: .later(3665))
+        #expect(again.allSatisfy { $0.severity == nil })
+    }
+
+    @Test("a mount that is read-only is judged while another mount of its file system is not")
+    func writableElsewhere() {
+        let bound = Mounts.entry("/data", options: "ro")
+        for (isLocked, severity) in [(true, nil), (false, .emergency)] as [(Bool, Severity?)] {
+            var judge = StorageJudge(Config())
+            let observation = MountObservation(
+                mount: bound, answer: .usage(.percent(97)), isLocked: isLocked)
+            let found = judge.observe([observation], at: .later(0))
+            #expect(found.first { $0.type == "storage" }?.severity == severity)
+        }
+    }
+
     @Test("what fills is foretold, and says nothing about how full it is") func foretells() {
         var judge = StorageJudge(Config())
         var found: [String: Symptom] = [:]
