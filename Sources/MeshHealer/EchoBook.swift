@@ -13,8 +13,8 @@ package struct EchoBook: Sendable {
             self.peer = peer
         }
 
-        /// As alerts name it.
-        package var resource: String { "\(interface)/\(peer)" }
+        /// As alerts name it; without a peer it is the interface itself.
+        package var resource: String { peer.isEmpty ? interface : "\(interface)/\(peer)" }
 
         package static func < (left: Key, right: Key) -> Bool {
             (left.interface, left.peer) < (right.interface, right.peer)

@@ -29,7 +29,15 @@ package final class MeshModule: AntibodyModule {
         /// Interfaces that were there once.
         var seen: Set<String> = []
         /// Configuration files, as they were read last.
-        var written: [String: (fingerprint: String, peers: [ConfiguredPeer]?)] = [:]
+        var written: [String: (fingerprint: String, file: Written?)] = [:]
+    }
+
+    /// What is used of a configuration file.
+    private struct Written {
+        var peers: [ConfiguredPeer]
+        var listenPort: Int?
+        /// Whether it calls for routes.
+        var makesRoutes: Bool
     }
 
     private let network: any MeshNetwork
@@ -62,8 +70,9 @@ package final class MeshModule: AntibodyModule {
 
     package func verbs() -> [any Verb] {
         [
-            PingPeer(toolkit: toolkit), RestartWireGuard(toolkit: toolkit),
-            RegenerateConfig(toolkit: toolkit), FailoverRoute(toolkit: toolkit),
+            PingPeer(toolkit: toolkit), RestartWireGuard.resolveEndpoint(toolkit),
+            RestartWireGuard(toolkit: toolkit), RegenerateConfig(toolkit: toolkit),
+            FailoverRoute(toolkit: toolkit),
         ]
     }
 
@@ -106,7 +115,13 @@ package final class MeshModule: AntibodyModule {
             do throws(WireGuardFailure) {
                 let device = try network.device(link)
                 look.device = device
-                look.configured = configured(link.name)
+                let file = written(link.name)
+                look.configured = file?.peers
+                look.configuredPort = file?.listenPort
+                if let file, file.makesRoutes, link.isUp {
+                    look.lostRoutes = LostRoutes(network: network).find(
+                        link, file.peers, config.local.mesh.routes)
+                }
                 look.peers = facts(device, look.configured, link, config, links, room)
                 room -= look.peers.count
             } catch { look.failure = error.reason }
@@ -141,18 +156,22 @@ package final class MeshModule: AntibodyModule {
     }
 
     /// What the file says, parsed again only when it has changed.
-    private func configured(_ name: String) -> [ConfiguredPeer]? {
+    private func written(_ name: String) -> Written? {
         guard let text = network.configuration(name) else {
             state.withLock { $0.written[name] = nil }
             return nil
         }
         let fingerprint = LoadedConfig.fingerprint(of: text)
         if let known = state.withLock({ $0.written[name] }), known.fingerprint == fingerprint {
-            return known.peers
+            return known.file
         }
-        let peers = try? WireGuardConf(text).peers
-        state.withLock { $0.written[name] = (fingerprint, peers) }
-        return peers
+        let file = (try? WireGuardConf(text)).map { conf in
+            Written(
+                peers: conf.peers, listenPort: conf.listenPort,
+                makesRoutes: conf.isForQuick && conf.makesRoutes)
+        }
+        state.withLock { $0.written[name] = (fingerprint, file) }
+        return file
     }
 
     private func facts(

@@ -88,11 +88,13 @@ enum MeshReport {
     ) -> Symptom {
         var symptom = Symptom(
             type: driftType, resource: key.resource, severity: isSettled ? .warning : nil,
-            message: "peer \(key.resource) runs otherwise than configured: \(finding.meaning)")
+            message: (key.peer.isEmpty ? "tunnel " : "peer ")
+                + "\(key.resource) runs otherwise than configured: \(finding.meaning)")
         symptom.details = [
-            "interface": .string(key.interface), "peer": .string(key.peer),
+            "interface": .string(key.interface),
             "file": .string(NodeNetwork.path(key.interface)),
         ]
+        if !key.peer.isEmpty { symptom.details["peer"] = .string(key.peer) }
         symptom.details.append(finding.details, except: ["interface", "peer", "file"])
         return symptom
     }

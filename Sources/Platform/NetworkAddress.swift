@@ -1,5 +1,25 @@
 import Glibc
 
+/// An interface's address with the length of its network, such as `10.88.0.1/24`.
+package struct NetworkAddress: Sendable, Hashable, CustomStringConvertible {
+    package let address: IPAddress
+    package let length: Int
+
+    /// As `wg-quick` and `ip` read it: without a length it is a single host.
+    package init?(_ text: some StringProtocol) {
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+        guard (1...2).contains(parts.count), let address = IPAddress(String(parts[0])) else {
+            return nil
+        }
+        let length = parts.count == 2 ? Int(parts[1]) : address.bitCount
+        guard let length, (0...address.bitCount).contains(length) else { return nil }
+        self.address = address
+        self.length = length
+    }
+
+    package var description: String { "\(address)/\(length)" }
+}
+
 /// The addresses of this network namespace's interfaces.
 package enum NetworkAddresses {
     private static let structureBytes = 8
@@ -26,6 +46,21 @@ package enum NetworkAddresses {
             else { return nil }
             return "\(address)/\(payload[1])"
         }
+    }
+
+    /// Gives an interface an address; it is no error that it has it already.
+    package static func add(
+        _ address: NetworkAddress, to index: Int32
+    ) throws(NetlinkFailure) {
+        // family, length, flags, scope (global)
+        var request: [UInt8] = [address.address.family, UInt8(address.length), 0, 0]
+        request += withUnsafeBytes(of: index) { Array($0) }
+        // IFA_LOCAL and IFA_ADDRESS
+        request += NetlinkAttribute(2, address.address.bytes).encoded
+        request += NetlinkAttribute(1, address.address.bytes).encoded
+        _ = try NetlinkSocket().ask(
+            "add the address \(address)", type: 20, flags: Netlink.create | Netlink.replace, request
+        )
     }
 
     /// The addresses that the kernel drops when a link is switched off, as `restore` takes them: those

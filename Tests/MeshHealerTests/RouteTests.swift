@@ -237,6 +237,7 @@ final class RealRoutes: MeshNetwork {
     func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way? {
         base.way(to: address, mark: mark)
     }
+    func routed(_ link: NetworkLink, isV6: Bool) -> [IPPrefix]? { base.routed(link, isV6: isV6) }
     func echo(_ targets: [EchoTarget], limit: Duration) -> [EchoOutcome] {
         base.echo(targets, limit: limit)
     }

@@ -2,6 +2,7 @@ import Antibody
 import Glibc
 import Platform
 import Protocol
+import Settings
 
 /// The steps that change a WireGuard interface. Each of them does one thing, and says why it cannot.
 struct WireGuardRepair: Sendable {
@@ -34,11 +35,11 @@ struct WireGuardRepair: Sendable {
         }
     }
 
-    /// Sets the endpoints that the file says now.
-    func setEndpoints(_ name: String, _ peer: String?) throws(VerbFailure) {
+    /// Sets the endpoints that the file says now, of these peers.
+    func setEndpoints(_ name: String, _ ill: Set<String>) throws(VerbFailure) {
         let device = try device(name)
         let conf = try configuration(name)
-        let peers = device.peers.filter { peer == nil || $0.publicKey == peer }
+        let peers = device.peers.filter { ill.contains($0.publicKey) }
         for (key, endpoint) in Self.newEndpoints(peers, conf) {
             try wg(["set", name, "peer", key, "endpoint", endpoint])
         }
@@ -66,26 +67,147 @@ struct WireGuardRepair: Sendable {
         return WireGuardKey.isKey(text) ? text : nil
     }
 
-    /// Makes the interface run what the file says. Peers that are the same keep their sessions.
-    func synchronize(_ name: String) throws(VerbFailure) {
+    /// Makes one peer run as the file says, and leaves everything else alone: the other peers, the port and
+    /// the key. `ill`: it does not answer, so its endpoint is the file's, too.
+    func synchronize(_ name: String, peer: String, isIll: Bool) throws(VerbFailure) {
+        let conf = try configuration(name)
+        let running = try device(name).peers.first { $0.publicKey == peer }
+        let endpoint = isIll || running == nil ? newEndpoint(peer, running, conf) : nil
+        let part = conf.peerPart(peer, endpoint: endpoint)
+        guard !part.isEmpty else {
+            throw MeshToolkit.permanent("the configuration file does not name the peer")
+        }
+        try give(part, to: "addconf", name)
+    }
+
+    private func newEndpoint(
+        _ peer: String, _ running: WireGuardPeer?, _ conf: WireGuardConf
+    ) -> String? {
+        Self.newEndpoints([running ?? WireGuardPeer(publicKey: peer)], conf).first?.endpoint
+    }
+
+    /// Makes the interface run what the file says. Peers that are the same keep their sessions; those that
+    /// are well keep the endpoint they have, which may be newer than the file; and those that the file does
+    /// not name stay: somebody has added them.
+    func synchronize(_ name: String, ill: Set<String>) throws(VerbFailure) {
         let conf = try configuration(name)
         if let obstacle = syncObstacle(name, conf) { throw MeshToolkit.permanent(obstacle) }
         let device = try device(name)
+        let running = Dictionary(
+            device.peers.map { ($0.publicKey, $0) }, uniquingKeysWith: { first, _ in first })
+        var text = conf.interfacePart
         // What the file leaves open, the interface keeps: wg would choose another port, and drop the
         // mark on which wg-quick's rules depend.
-        var text = conf.stripped
-        var extra: [String] = []
         if !conf.has("listenport"), device.listenPort != 0 {
-            extra.append("ListenPort = \(device.listenPort)")
+            text += "ListenPort = \(device.listenPort)\n"
         }
-        if !conf.has("fwmark"), device.mark != 0 { extra.append("FwMark = \(device.mark)") }
-        if !extra.isEmpty, let whole = try? WireGuardConf(text.utf8) { text = whole.adding(extra) }
+        if !conf.has("fwmark"), device.mark != 0 { text += "FwMark = \(device.mark)\n" }
+        var named: Set<String> = []
+        for peer in conf.peers where named.insert(peer.publicKey).inserted {
+            let now = running[peer.publicKey]
+            let isIll = now == nil || ill.contains(peer.publicKey)
+            text += conf.peerPart(
+                peer.publicKey, endpoint: isIll ? newEndpoint(peer.publicKey, now, conf) : nil)
+        }
+        let others = device.peers.filter { !named.contains($0.publicKey) }
+        if !others.isEmpty {
+            let now = try runningConfiguration(name)
+            for peer in others {
+                text += now.peerPart(peer.publicKey)
+            }
+        }
+        try give(text, to: "syncconf", name)
+    }
+
+    /// What runs, as a file. Secret.
+    func runningConfiguration(_ name: String) throws(VerbFailure) -> WireGuardConf {
+        do throws(WireGuardFailure) {
+            return try WireGuardConf(try toolkit.tool.run(["showconf", name]))
+        } catch { throw MeshToolkit.transient(error.reason) }
+    }
+
+    private func give(_ text: String, to verb: String, _ name: String) throws(VerbFailure) {
         let file: SecretFile
         do throws(FileFailure) { file = try SecretFile.temporary(Array(text.utf8)) } catch {
             throw MeshToolkit.transient("\(error)")
         }
         defer { file.remove() }
-        try wg(["syncconf", name, file.path])
+        try wg([verb, name, file.path])
+    }
+
+    func setPort(_ name: String, _ port: Int) throws(VerbFailure) {
+        try wg(["set", name, "listen-port", "\(port)"])
+    }
+
+    // MARK: What differs
+
+    /// What runs otherwise than the file says and can be made to run so, of a peer or of an interface with
+    /// all its peers.
+    struct Difference: Sendable, Equatable {
+        /// Peers to be given anew; those that are missing, too.
+        var peers: Set<String> = []
+        /// The port that the interface is to have.
+        var port: Int?
+        var routes: [IPPrefix] = []
+
+        var isEmpty: Bool { peers.isEmpty && port == nil && routes.isEmpty }
+    }
+
+    func difference(_ link: NetworkLink, _ peer: String?) throws(VerbFailure) -> Difference {
+        var difference = Difference()
+        guard case .success(let conf) = toolkit.configuration(link.name) else { return difference }
+        let device = try toolkit.device(link)
+        let running = Dictionary(
+            device.peers.map { ($0.publicKey, $0.allowedIPs.map(\.description)) },
+            uniquingKeysWith: { first, _ in first })
+        let written = conf.peers
+        for finding in Drift.compare(running: running, configured: written)
+        where finding.kind != "unknown" && (peer == nil || finding.peer == peer) {
+            difference.peers.insert(finding.peer)
+        }
+        if peer == nil, let port = conf.listenPort, port != 0, port != device.listenPort {
+            difference.port = port
+        }
+        if conf.isForQuick, conf.makesRoutes, link.isUp {
+            let lost = LostRoutes(network: toolkit.network).find(
+                link, written.filter { peer == nil || $0.publicKey == peer },
+                toolkit.config.local.mesh.routes)
+            difference.routes = lost.values.joined().compactMap { IPPrefix($0) }.sorted()
+        }
+        return difference
+    }
+
+    /// Does what the file says: of one peer, or of what differs, or of everything where nothing does.
+    func follow(_ name: String, _ peer: String?, _ ill: Set<String>) throws(VerbFailure) {
+        if let peer { return try synchronize(name, peer: peer, isIll: ill.contains(peer)) }
+        let difference = try difference(try link(name), nil)
+        guard !difference.isEmpty else { return try synchronize(name, ill: ill) }
+        if let port = difference.port { try setPort(name, port) }
+        for peer in difference.peers.sorted() {
+            try synchronize(name, peer: peer, isIll: ill.contains(peer))
+        }
+    }
+
+    /// Puts back addresses and routes that the file calls for and that have gone.
+    func restoreRoutes(_ name: String, _ peer: String?) throws(VerbFailure) {
+        let link = try link(name)
+        let ranges = try difference(link, peer).routes
+        try restoreAddresses(link, try configuration(name))
+        try addRoutes(ranges, link)
+    }
+
+    private func restoreAddresses(
+        _ link: NetworkLink, _ conf: WireGuardConf
+    ) throws(VerbFailure) {
+        do throws(NetlinkFailure) {
+            let existing = Set(try NetworkAddresses.all(link.index))
+            for text in conf.addresses {
+                guard let address = NetworkAddress(text), !existing.contains("\(address)") else {
+                    continue
+                }
+                try NetworkAddresses.add(address, to: link.index)
+            }
+        } catch { throw MeshToolkit.transient("\(error)") }
     }
 
     // MARK: The link
