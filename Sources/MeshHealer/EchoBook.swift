@@ -38,6 +38,13 @@ package struct EchoBook: Sendable {
         return record
     }
 
+    /// Whether none of an interface's peers has answered for a while, although some have before.
+    package func areSilent(_ interface: String, since: Timestamp) -> Bool {
+        let own = records.filter { $0.key.interface == interface }.map(\.value.record)
+        return own.contains { $0.answeredAt != nil }
+            && own.allSatisfy { $0.lost > 1 && $0.lostSince.map { $0 <= since } == true }
+    }
+
     /// Forgets all peers but these.
     package mutating func keep(_ keys: Set<Key>) {
         guard keys.count < records.count else { return }
@@ -71,6 +78,8 @@ package struct EchoBook: Sendable {
             case .silent: entry.record.take(sentAt: sentAt, milliseconds: nil)
             case .notSent(let code):
                 entry.record.take(sentAt: sentAt, milliseconds: nil, notSent: errnoText(code))
+            case .impossible(let code):
+                entry.record.obstacle = "this process cannot send one: \(errnoText(code))"
             }
             records[key] = entry
             isChange = isChange || isFirst || (before == 0) != (entry.record.lost == 0)

@@ -29,7 +29,7 @@ struct LostRoutes: Sendable {
                     continue
                 }
                 routed[isV6] = ranges
-                if ranges.contains(where: { Self.covers($0, range) }) { continue }
+                if ranges.contains(where: { $0.covers(range) }) { continue }
                 lost[peer.publicKey, default: []].append(text)
             }
         }
@@ -47,11 +47,7 @@ struct LostRoutes: Sendable {
 
     private func isStandIn(_ range: IPPrefix, _ routes: [Config.FailoverRoute]) -> Bool {
         routes.compactMap { IPPrefix($0.prefix) }.contains {
-            Self.covers($0, range) || Self.covers(range, $0)
+            $0.covers(range) || range.covers($0)
         }
-    }
-
-    private static func covers(_ wide: IPPrefix, _ narrow: IPPrefix) -> Bool {
-        wide.length <= narrow.length && wide.contains(narrow.address)
     }
 }

@@ -26,6 +26,11 @@ enum MeshReport {
         guard link.isUp else {
             return symptom(.critical, "is down: its interface is switched off", "interface_down")
         }
+        if let failure = look.failure, look.isHung {
+            return symptom(
+                .critical, "does not say how it is, and nothing comes through it: \(failure)",
+                "hung")
+        }
         if let failure = look.failure { return symptom(nil, "does not say how it is: \(failure)") }
         return symptom(.ok, "is up")
     }
@@ -34,7 +39,9 @@ enum MeshReport {
     static func faults(_ key: EchoBook.Key, _ verdict: PeerVerdict) -> [Symptom] {
         switch verdict.state {
         case .unknown: []
-        case .healthy: PeerFault.allCases.map { ok(key, $0) }
+        case .healthy where verdict.isByHandshake:
+            [PeerFault.unreachable, .oneWay].map { ok(key, $0) }
+        case .healthy, .away: PeerFault.allCases.map { ok(key, $0) }
         case .faulty(let fault):
             PeerFault.allCases.map { $0 == fault ? faulty(key, fault, verdict) : ok(key, $0) }
         }
@@ -134,7 +141,7 @@ enum MeshReport {
         switch verdict.state {
         case .faulty: 0
         case .unknown: 1
-        case .healthy: 2
+        case .healthy, .away: 2
         }
     }
 
@@ -157,6 +164,7 @@ enum MeshReport {
         var entry: JSON.Object = ["interface": .string(key.interface), "peer": .string(key.peer)]
         switch verdict.state {
         case .healthy: entry["state"] = "healthy"
+        case .away: entry["state"] = "away"
         case .unknown(let reason):
             entry["state"] = "unknown"
             entry["reason"] = .string(reason)

@@ -13,6 +13,8 @@ package struct InterfaceLook: Sendable {
     package var device: WireGuardDevice?
     /// Why it did not say.
     package var failure: String?
+    /// Nothing has come through it for a while either.
+    package var isHung = false
     /// What is written, when there is a file that can be read.
     package var configured: [ConfiguredPeer]?
     /// The port that is written; `nil`: none.
@@ -47,7 +49,7 @@ package struct MeshWatch: Sendable {
     /// When a difference was first seen.
     private var drifting: [EchoBook.Key: Timestamp] = [:]
     /// Peers about which something is raised.
-    private var raised: [EchoBook.Key: Set<String>] = [:]
+    private var raised: [EchoBook.Key: [String: Symptom]] = [:]
     /// What was last said of each peer, for heartbeats.
     private(set) package var verdicts: [EchoBook.Key: PeerVerdict] = [:]
 
@@ -57,12 +59,19 @@ package struct MeshWatch: Sendable {
     package mutating func observe(_ looks: [InterfaceLook], at now: Timestamp) -> [Symptom] {
         var symptoms: [Symptom] = []
         var present: Set<EchoBook.Key> = []
+        // First of all, should there be too many.
+        symptoms += looks.map(MeshReport.tunnel)
         for look in looks {
-            symptoms.append(MeshReport.tunnel(look))
             guard look.link?.isUp == true, look.device != nil else {
-                // Nothing is known of the peers, and what was raised about them stays.
+                // Somebody has removed it: its peers went with it.
+                if look.link == nil, look.mishap == nil { continue }
+                // Nothing is known of the peers, and what was raised about them lasts.
                 let known = Array(peers.keys) + Array(raised.keys) + Array(drifting.keys)
-                present.formUnion(known.filter { $0.interface == look.name })
+                let own = Set(known.filter { $0.interface == look.name })
+                present.formUnion(own)
+                symptoms += own.sorted().flatMap { key in
+                    (raised[key] ?? [:]).sorted { $0.key < $1.key }.map(\.value)
+                }
                 continue
             }
             for (key, facts) in look.peers {
@@ -138,7 +147,7 @@ package struct MeshWatch: Sendable {
         drifting = drifting.filter { present.contains($0.key) }
         var symptoms: [Symptom] = []
         for (key, types) in raised.sorted(by: { $0.key < $1.key }) where !present.contains(key) {
-            for type in types.sorted() {
+            for type in types.keys.sorted() {
                 symptoms.append(
                     Symptom(
                         type: type, resource: key.resource, severity: .ok,
@@ -155,8 +164,10 @@ package struct MeshWatch: Sendable {
             interface: parts.first.map(String.init) ?? "",
             peer: parts.count > 1 ? String(parts[1]) : "")
         if severity > .ok {
-            raised[key, default: []].insert(symptom.type)
-        } else if raised[key]?.remove(symptom.type) != nil, raised[key]?.isEmpty == true {
+            raised[key, default: [:]][symptom.type] = symptom
+        } else if raised[key]?.removeValue(forKey: symptom.type) != nil,
+            raised[key]?.isEmpty == true
+        {
             raised[key] = nil
         }
     }

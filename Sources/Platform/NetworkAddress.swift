@@ -38,14 +38,17 @@ package enum NetworkAddresses {
     /// The addresses of an interface with the lengths of their networks; not those that the kernel
     /// gives by itself.
     package static func all(_ index: Int32) throws(NetlinkFailure) -> [String] {
-        try dump(index).compactMap { payload in
-            // Its own address; the peer's on a link between two.
-            let attributes = NetlinkAttribute.list(payload[structureBytes...])
-            let value = (attributes.first { $0.type == 2 } ?? attributes.first { $0.type == 1 })
-            guard let value, let address = IPAddress(bytes: value.value), payload[3] != 253
-            else { return nil }
-            return "\(address)/\(payload[1])"
-        }
+        try dump(index).filter { $0[3] != 253 }.compactMap(text)
+    }
+
+    /// The address of a message with the length of its network.
+    package static func text(_ payload: [UInt8]) -> String? {
+        guard payload.count >= structureBytes else { return nil }
+        // Its own address; the peer's on a link between two.
+        let attributes = NetlinkAttribute.list(payload[structureBytes...])
+        let value = (attributes.first { $0.type == 2 } ?? attributes.first { $0.type == 1 })
+        guard let value, let address = IPAddress(bytes: value.value) else { return nil }
+        return "\(address)/\(payload[1])"
     }
 
     /// Gives an interface an address; it is no error that it has it already.
@@ -66,7 +69,26 @@ package enum NetworkAddresses {
     /// The addresses that the kernel drops when a link is switched off, as `restore` takes them: those
     /// of IPv6 that somebody has given.
     package static func lostWithLink(_ index: Int32) throws(NetlinkFailure) -> [[UInt8]] {
-        try dump(index).filter { $0[0] == 10 && $0[3] != 253 }
+        try dump(index).filter { $0[0] == 10 && !isKernels($0) }
+    }
+
+    /// Whether the kernel has given a link-local address by itself, and will again.
+    private static func isKernels(_ payload: [UInt8]) -> Bool {
+        guard payload[3] == 253 else { return false }
+        let attributes = NetlinkAttribute.list(payload[structureBytes...])
+        // IFA_PROTO, which old kernels do not tell: they are taken at their habit.
+        guard let origin = attributes.first(where: { $0.type == 11 })?.value.first else {
+            return true
+        }
+        return origin == 3
+    }
+
+    /// A message as hexadecimal digits, to be kept.
+    package static func hex(_ payload: [UInt8]) -> String { Hexadecimal.text(payload) }
+
+    /// Reads what `hex` gave.
+    package static func payload(hex: String) -> [UInt8]? {
+        Hexadecimal.bytes(hex).flatMap { $0.count >= structureBytes ? $0 : nil }
     }
 
     /// Puts an address back.

@@ -49,6 +49,11 @@ package enum WireGuardLimits {
     package static let allowedIPs = 1024
     /// Bytes of one answer.
     static let bytes = 8 << 20
+
+    /// A handshake's time as it was told; one that cannot be is none.
+    static func handshake(_ seconds: Int64) -> Int64 {
+        (0...9_000_000_000).contains(seconds) ? seconds : 0
+    }
 }
 
 /// Why an interface could not be read or changed. Holds nothing that is secret.

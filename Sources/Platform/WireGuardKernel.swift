@@ -93,7 +93,8 @@ package enum WireGuardKernel {
         // WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL
         case 5 where value.count >= 2: peer.keepalive = Int(value.number(at: 0, as: UInt16.self))
         // WGPEER_A_LAST_HANDSHAKE_TIME: two numbers of 64 bits, seconds first
-        case 6 where value.count >= 8: peer.handshake = max(value.number(at: 0, as: Int64.self), 0)
+        case 6 where value.count >= 8:
+            peer.handshake = WireGuardLimits.handshake(value.number(at: 0, as: Int64.self))
         case 7 where value.count >= 8: peer.received = value.number(at: 0, as: UInt64.self)
         case 8 where value.count >= 8: peer.sent = value.number(at: 0, as: UInt64.self)
         // WGPEER_A_ALLOWEDIPS

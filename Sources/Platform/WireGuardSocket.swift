@@ -150,7 +150,8 @@ package struct WireGuardSocket: Sendable {
         let last = device.peers.count - 1
         switch key {
         case "endpoint": device.peers[last].endpoint = value
-        case "last_handshake_time_sec": device.peers[last].handshake = Int64(value) ?? 0
+        case "last_handshake_time_sec":
+            device.peers[last].handshake = WireGuardLimits.handshake(Int64(value) ?? 0)
         case "rx_bytes": device.peers[last].received = UInt64(value) ?? 0
         case "tx_bytes": device.peers[last].sent = UInt64(value) ?? 0
         case "persistent_keepalive_interval": device.peers[last].keepalive = Int(value) ?? 0

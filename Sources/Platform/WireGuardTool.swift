@@ -22,7 +22,8 @@ package struct WireGuardTool: Sendable {
         let lines = try Self.lines(peers, fields: 2, of: "latest-handshakes")
         for fields in lines {
             var peer = WireGuardPeer(publicKey: String(fields[0]))
-            peer.handshake = try Self.number(fields[1], "latest-handshakes")
+            peer.handshake = WireGuardLimits.handshake(
+                try Self.number(fields[1], "latest-handshakes"))
             places[fields[0]] = device.peers.count
             device.peers.append(peer)
         }
@@ -41,6 +42,8 @@ package struct WireGuardTool: Sendable {
         try each(name, "persistent-keepalive", 2, places) { index, fields in
             device.peers[index].keepalive = Int(fields[1]) ?? 0
         }
+        let port = String(decoding: try ask(name, "listen-port"), as: UTF8.self)
+        device.listenPort = Int(port.prefix { $0.isNumber }) ?? 0
         let mark = String(decoding: try ask(name, "fwmark"), as: UTF8.self)
         device.mark = Self.mark(mark)
         return device

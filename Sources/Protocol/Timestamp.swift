@@ -6,8 +6,11 @@ package struct Timestamp: Sendable, Hashable, Comparable {
 
     package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
-    /// Whole seconds since the epoch.
-    package init(seconds: Int64) { nanoseconds = seconds * 1_000_000_000 }
+    /// Whole seconds since the epoch; saturates at the ends of the range.
+    package init(seconds: Int64) {
+        let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        nanoseconds = overflow ? (seconds < 0 ? .min : .max) : product
+    }
 
     /// Whole seconds since the epoch, rounded down.
     package var seconds: Int64 { nanoseconds.floorDivided(by: 1_000_000_000) }

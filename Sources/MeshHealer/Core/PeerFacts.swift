@@ -55,6 +55,7 @@ package struct EchoRecord: Sendable, Equatable {
     package mutating func take(
         sentAt: Timestamp, milliseconds: Double?, notSent: String? = nil
     ) {
+        obstacle = nil
         firstSentAt = firstSentAt ?? sentAt
         self.notSent = notSent
         if let milliseconds {
@@ -83,6 +84,8 @@ package enum PeerFault: String, Sendable, CaseIterable {
 package struct PeerVerdict: Sendable, Equatable {
     package enum State: Sendable, Equatable {
         case healthy
+        /// It does not answer, and that is no fault: it comes and goes as it likes.
+        case away
         /// Not known now, and why: nothing is raised or cleared.
         case unknown(String)
         case faulty(PeerFault)
@@ -96,6 +99,8 @@ package struct PeerVerdict: Sendable, Equatable {
     package var meaning = ""
     /// The handshake is so old that the tunnel cannot carry anything.
     package var isDead = false
+    /// Healthy by its handshake alone: what is inside of the tunnel may still be filtered.
+    package var isByHandshake = false
     /// Members for the alert's details.
     package var evidence = JSON.Object()
 

@@ -65,14 +65,21 @@ package struct PeerJudge: Sendable {
         if facts.echo.lost == 0, !isUnderlayGone, facts.routeFault == nil {
             return PeerVerdict(.healthy)
         }
+        // Wherever it is, and whether it sleeps: nobody misses it.
+        if facts.isRoaming, facts.routeFault == nil { return PeerVerdict(.away) }
         if isUnderlayGone || facts.routeFault != nil { return nil }
         guard facts.echo.answeredAt == nil else { return nil }
         // It has never answered an echo, and perhaps never will: many hosts do not.
-        if facts.isRoaming { return PeerVerdict(.unknown("it comes and goes as it likes")) }
         if facts.endpoint == nil { return PeerVerdict(.unknown("its endpoint is not known")) }
-        let age = now - Timestamp(seconds: facts.handshake)
-        if facts.handshake != 0, age <= Self.deadAge { return PeerVerdict(.healthy) }
-        return nil
+        let shaken = Timestamp(seconds: facts.handshake)
+        guard facts.handshake != 0, now - shaken <= Self.deadAge else { return nil }
+        // One from before it was asked says nothing of how it is now.
+        guard let lostSince = facts.echo.lostSince, shaken > lostSince else {
+            return PeerVerdict(.unknown("it has not answered an echo yet, nor shaken hands since"))
+        }
+        var verdict = PeerVerdict(.healthy)
+        verdict.isByHandshake = true
+        return verdict
     }
 
     /// Whether the way to the endpoint was there and has gone.

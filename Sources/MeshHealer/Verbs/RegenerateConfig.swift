@@ -28,6 +28,11 @@ struct RegenerateConfig: Verb {
         let text = try compose(name)
         let path = NodeNetwork.path(name)
         let old = toolkit.network.configuration(name)
+        var status = stat()
+        guard old != nil || lstat(toolkit.root.real(path), &status) != 0 else {
+            throw MeshToolkit.permanent(
+                "\(toolkit.root.real(path)) is there and cannot be read: it is not written over")
+        }
         if let old, old == Array(text.content.utf8) {
             throw MeshToolkit.permanent(
                 "\(toolkit.root.real(path)) is already what \(text.source) says")
@@ -86,7 +91,8 @@ struct RegenerateConfig: Verb {
                 content: template.with(privateKey: key), source: "the template",
                 keySource: keySource)
         }
-        if old?.privateKey != nil, old?.peers.isEmpty == false {
+        // Some files let a program set the key.
+        if old?.privateKey != nil || old?.has("postup") == true, old?.peers.isEmpty == false {
             throw MeshToolkit.permanent(
                 "\(path) is in order, and there is no \(toolkit.root.real(templatePath)) to make it "
                     + "from")

@@ -96,6 +96,10 @@ struct RestartWireGuard: Verb {
         var undo = effect
         undo["peers"] = .array(intent.ill.prefix(Self.peerLimit).map(JSON.string))
         undo["different"] = .bool(intent.isDifferent)
+        if intent.steps.contains(.linkCycle) {
+            let snapshot = try WireGuardRepair(toolkit: toolkit).snapshot(subject.interface)
+            undo["link"] = snapshot.json
+        }
         return VerbPlan(undo: undo, effect: effect)
     }
 
@@ -168,7 +172,13 @@ struct RestartWireGuard: Verb {
     ) throws(VerbFailure) -> [WireGuardPeer] {
         let meant = device.peers.filter { peer == nil || $0.publicKey == peer }
         let answers = toolkit.echo(meant, device.name, limit: .seconds(1))
-        let silent = meant.filter { answers[$0.publicKey]?.isAnswer != true }
+        try MeshToolkit.checkAsked(answers)
+        let now = SteadyClock.wallTime()
+        let silent = meant.filter { one in
+            guard let answer = answers[one.publicKey] else { return peer != nil }
+            // Of all peers, those that shake hands are well, though they may not answer an echo.
+            return !answer.isAnswer && (peer != nil || !Self.isAlive(one, now))
+        }
         guard difference.isEmpty else { return silent }
         guard !silent.isEmpty else {
             throw MeshToolkit.permanent(
@@ -232,16 +242,22 @@ struct RestartWireGuard: Verb {
             return "\(obstacle): it would cut the way this command came"
         }
         let sick = Set(ill.map(\.publicKey))
-        let others = device.peers.filter { !sick.contains($0.publicKey) }
         let now = SteadyClock.wallTime()
+        let others = device.peers.filter { !sick.contains($0.publicKey) }
         let answers = toolkit.echo(others, device.name, limit: .seconds(1))
         let alive = others.count { peer in
-            answers[peer.publicKey]?.isAnswer == true
-                || peer.handshake > 0
-                    && now - Timestamp(seconds: peer.handshake) < PeerJudge.deadAge
+            answers[peer.publicKey]?.isAnswer == true || Self.isAlive(peer, now)
         }
-        guard alive > 0 else { return nil }
-        return "\(alive) other peer\(alive == 1 ? " is" : "s are") alive on \(device.name)"
+        guard alive == 0 else {
+            return "\(alive) other peer\(alive == 1 ? " is" : "s are") alive on \(device.name)"
+        }
+        // Its session may still carry what an echo does not show.
+        return ill.contains { Self.isAlive($0, now) }
+            ? "the session is younger than \(PeerJudge.deadAge.components.seconds) s" : nil
+    }
+
+    private static func isAlive(_ peer: WireGuardPeer, _ now: Timestamp) -> Bool {
+        peer.handshake > 0 && now - Timestamp(seconds: peer.handshake) < PeerJudge.deadAge
     }
 
     private func unitObstacle(_ name: String) -> String? {
@@ -346,6 +362,10 @@ struct RestartWireGuard: Verb {
     }
 
     func undo(_ undo: JSON.Object, remaining: [JSON.Object]) throws(VerbFailure) -> JSON.Object {
-        [:]
+        guard let name = try? toolkit.subject(undo).interface,
+            let snapshot = LinkSnapshot(undo["link"])
+        else { return [:] }
+        try WireGuardRepair(toolkit: toolkit).recover(name, snapshot)
+        return [:]
     }
 }

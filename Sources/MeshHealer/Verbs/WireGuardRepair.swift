@@ -2,6 +2,7 @@ import Antibody
 import Glibc
 import Platform
 import Protocol
+import Runtime
 import Settings
 
 /// The steps that change a WireGuard interface. Each of them does one thing, and says why it cannot.
@@ -40,7 +41,9 @@ struct WireGuardRepair: Sendable {
         let device = try device(name)
         let conf = try configuration(name)
         let peers = device.peers.filter { ill.contains($0.publicKey) }
-        for (key, endpoint) in Self.newEndpoints(peers, conf) {
+        // Names may take their time, and others wait for their turn.
+        let end = SteadyClock.sinceBoot() + .seconds(8)
+        for (key, endpoint) in Self.newEndpoints(peers, conf) where SteadyClock.sinceBoot() < end {
             try wg(["set", name, "peer", key, "endpoint", endpoint])
         }
     }
@@ -212,31 +215,33 @@ struct WireGuardRepair: Sendable {
 
     // MARK: The link
 
-    /// Switches an interface on, and brings back the routes that went with it.
+    /// Switches an interface on, and brings back the addresses and routes that went with it: those that
+    /// were seen on it, and those of its file.
     func switchOn(_ name: String) throws(VerbFailure) {
         let link = try link(name)
         try set(link, up: true)
-        guard case .success(let conf) = toolkit.configuration(name), conf.makesRoutes else {
-            return
-        }
+        _ = toolkit.remembered(name)?.restore(link)
+        guard case .success(let conf) = toolkit.configuration(name), conf.isForQuick else { return }
+        try restoreAddresses(link, conf)
+        guard conf.makesRoutes else { return }
         try addRoutes(conf.peers.flatMap(\.allowedIPs).compactMap { IPPrefix($0) }, link)
     }
 
-    /// Adds the routes that `wg-quick` makes for allowed IPs, where they are missing.
+    /// Adds the routes that `wg-quick` makes for allowed IPs, where they are missing. A route that
+    /// somebody else has to the same place stays.
     private func addRoutes(_ ranges: [IPPrefix], _ link: NetworkLink) throws(VerbFailure) {
         for isV6 in [false, true] {
             // A range of everything has rules and a table of its own.
             let wanted = ranges.filter { $0.address.isV6 == isV6 && $0.length > 0 }
             guard !wanted.isEmpty else { continue }
-            let existing = try routes(link, isV6: isV6)
+            let existing = toolkit.network.routed(link, isV6: isV6) ?? []
             for range in wanted.sorted() {
-                let isCovered = existing.contains {
-                    $0.prefix.contains(range.address) && $0.prefix.length <= range.length
-                }
-                if isCovered { continue }
+                if existing.contains(where: { $0.covers(range) }) { continue }
                 let route = NetworkRoute(
                     prefix: range, gateway: nil, device: link.index, metric: 0, table: 254)
-                try put(route)
+                do throws(NetlinkFailure) { _ = try NetworkRoutes.add(route) } catch {
+                    throw MeshToolkit.transient("\(error)")
+                }
             }
         }
     }
@@ -244,18 +249,30 @@ struct WireGuardRepair: Sendable {
     /// Takes an interface down and up again; its routes and addresses are as before.
     func cycle(_ name: String) throws(VerbFailure) {
         let link = try link(name)
-        let before = try routes(link, isV6: false) + routes(link, isV6: true)
-        let addresses = (try? NetworkAddresses.lostWithLink(link.index)) ?? []
+        let before = try snapshot(name)
         try set(link, up: false)
         try set(link, up: true)
-        for address in addresses {
-            do throws(NetlinkFailure) { try NetworkAddresses.restore(address) } catch {
-                throw MeshToolkit.transient("\(error)")
-            }
+        let failures = before.restore(link)
+        guard failures.isEmpty else {
+            throw MeshToolkit.transient(failures.joined(separator: ", "))
         }
-        let after = try routes(link, isV6: false) + routes(link, isV6: true)
-        for route in before where !after.contains(where: { $0.isSamePlace(as: route) }) {
-            try put(route)
+    }
+
+    /// What goes when the interface is taken down.
+    func snapshot(_ name: String) throws(VerbFailure) -> LinkSnapshot {
+        let link = try link(name)
+        do throws(NetlinkFailure) { return try LinkSnapshot(link) } catch {
+            throw MeshToolkit.transient("\(error)")
+        }
+    }
+
+    /// Puts back what an interrupted action has left switched off, or without its routes.
+    func recover(_ name: String, _ snapshot: LinkSnapshot) throws(VerbFailure) {
+        guard let link = try toolkit.link(name) else { return }
+        if !link.isUp { try set(link, up: true) }
+        let failures = snapshot.restore(link)
+        guard failures.isEmpty else {
+            throw MeshToolkit.transient(failures.joined(separator: ", "))
         }
     }
 
@@ -263,23 +280,6 @@ struct WireGuardRepair: Sendable {
         do throws(NetlinkFailure) { try NetworkLinks.set(link.index, up: isUp) } catch {
             throw MeshToolkit.transient("\(error)")
         }
-    }
-
-    private func put(_ route: NetworkRoute) throws(VerbFailure) {
-        do throws(NetlinkFailure) { try NetworkRoutes.replace(route) } catch {
-            throw MeshToolkit.transient("\(error)")
-        }
-    }
-
-    /// The routes through a link that somebody made; the kernel makes its own again.
-    private func routes(
-        _ link: NetworkLink, isV6: Bool
-    ) throws(VerbFailure) -> [NetworkRoute] {
-        do throws(NetlinkFailure) {
-            return try NetworkRoutes.all(isV6: isV6).filter {
-                $0.device == link.index && $0.table != 255
-            }
-        } catch { throw MeshToolkit.transient("\(error)") }
     }
 
     // MARK: Parts
