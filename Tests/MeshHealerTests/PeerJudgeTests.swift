@@ -206,7 +206,12 @@ struct PeerJudgeTests {
     func unproven() {
         var course = PeerCourse(proven: false)
         for _ in 0..<8 { course.look(rx: 32, tx: 80, answered: false) }
-        #expect(course.verdict.state == .healthy, "its handshake is 40 seconds old")
+        #expect(course.verdict.state != .healthy, "its handshake is from before it was asked")
+        #expect(course.fault == nil)
+        course.facts.handshake = course.now.seconds
+        course.look(rx: 32, tx: 80, answered: false)
+        #expect(course.verdict.state == .healthy)
+        #expect(course.verdict.isByHandshake)
         course.facts.handshake -= 200
         for _ in 0..<8 { course.look(rx: 0, tx: 148, answered: false) }
         #expect(course.fault == .unreachable)

@@ -55,7 +55,6 @@ package struct EchoRecord: Sendable, Equatable {
     package mutating func take(
         sentAt: Timestamp, milliseconds: Double?, notSent: String? = nil
     ) {
-        obstacle = nil
         firstSentAt = firstSentAt ?? sentAt
         self.notSent = notSent
         if let milliseconds {
