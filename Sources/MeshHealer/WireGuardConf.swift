@@ -181,8 +181,10 @@ package struct WireGuardConf: Sendable {
 
     /// What it says of one peer, for `wg addconf`; empty: nothing. An endpoint is in it only when one is
     /// given here: names are for the caller to resolve, and a peer that is well stays where it is.
-    /// Secret.
-    package func peerPart(_ publicKey: String, endpoint: String? = nil) -> String {
+    /// `without` are ranges that are another's now. Secret.
+    package func peerPart(
+        _ publicKey: String, endpoint: String? = nil, without: Set<String> = []
+    ) -> String {
         var (part, section) = ("", [Line]())
         func close() {
             let isMeant = section.contains { $0.name == "publickey" && $0.value == publicKey }
@@ -190,7 +192,7 @@ package struct WireGuardConf: Sendable {
             let kept = section.filter { line in
                 Self.known["peer"]?.contains(line.name) == true && line.name != "endpoint"
             }
-            part += "[Peer]\n" + kept.map { $0.text + "\n" }.joined()
+            part += "[Peer]\n" + kept.map { Self.text($0, without: without) + "\n" }.joined()
             if let endpoint { part += "Endpoint = \(endpoint)\n" }
         }
         for line in lines {
@@ -204,11 +206,20 @@ package struct WireGuardConf: Sendable {
         return part
     }
 
-    /// The text without any value that is secret, to be compared with another.
+    private static func text(_ line: Line, without ranges: Set<String>) -> String {
+        guard line.name == "allowedips", !ranges.isEmpty else { return String(line.text) }
+        let kept = line.value.split(separator: ",").map(trimmed).filter { text in
+            IPPrefix(text).map { !ranges.contains($0.description) } ?? true
+        }
+        return "AllowedIPs = " + kept.joined(separator: ", ")
+    }
+
+    /// Its lines without any value that is secret, to be compared with another; in any order, for
+    /// `wireguard-go` tells its peers in any.
     package var withoutSecrets: String {
         lines.map { line in
             ["privatekey", "presharedkey"].contains(line.name) ? line.name : String(line.text)
-        }.joined(separator: "\n")
+        }.sorted().joined(separator: "\n")
     }
 
     private static func trimmed(_ text: Substring) -> Substring {

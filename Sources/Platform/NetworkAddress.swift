@@ -76,11 +76,10 @@ package enum NetworkAddresses {
     private static func isKernels(_ payload: [UInt8]) -> Bool {
         guard payload[3] == 253 else { return false }
         let attributes = NetlinkAttribute.list(payload[structureBytes...])
-        // IFA_PROTO, which old kernels do not tell: they are taken at their habit.
-        guard let origin = attributes.first(where: { $0.type == 11 })?.value.first else {
-            return true
-        }
-        return origin == 3
+        // IFA_PROTO, which old kernels do not tell; IFA_FLAGS with IFA_F_STABLE_PRIVACY.
+        let origin = attributes.first { $0.type == 11 }?.value.first
+        let flags = attributes.first { $0.type == 8 }?.number ?? 0
+        return origin == 3 || flags & 0x800 != 0
     }
 
     /// A message as hexadecimal digits, to be kept.

@@ -185,8 +185,6 @@ package struct Subprocess: Sendable {
         while waitpid(child, &status, WNOHANG) == 0 {
             // It closed its output and goes on: nobody listens any more.
             if ContinuousClock.now >= end { kill(-child, SIGKILL) }
-            // The kernel keeps it, and may for ever.
-            if ContinuousClock.now >= end + .seconds(1) { return 128 + SIGKILL }
             usleep(1000)
         }
         return Self.exitCode(status)

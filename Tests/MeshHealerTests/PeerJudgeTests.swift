@@ -141,6 +141,18 @@ struct PeerJudgeTests {
         #expect(course.fault == .unreachable)
     }
 
+    @Test("a new session at the end of a trouble is not taken for a filtered peer")
+    func renewed() {
+        var course = PeerCourse()
+        for (rx, tx) in Self.cases[0].1 { course.look(rx: rx, tx: tx, answered: false) }
+        #expect(course.fault == .unreachable)
+        course.facts.handshake = course.now.seconds + 4
+        course.look(rx: 180, tx: 148, answered: false)
+        #expect(course.fault == nil)
+        course.healthy()
+        #expect(course.verdict.state == .healthy)
+    }
+
     @Test("counters that were reset begin the watch anew")
     func reset() {
         var course = PeerCourse()

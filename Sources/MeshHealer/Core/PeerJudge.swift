@@ -23,6 +23,8 @@ package struct PeerJudge: Sendable {
         var handshake: Int64
         var received: UInt64
         var sent: UInt64
+        /// It began anew with a new session.
+        var isRenewed = false
         /// When a step of the peer's attempts to shake hands was seen.
         var attempts: [Timestamp] = []
         /// When signs of life were seen.
@@ -102,6 +104,14 @@ package struct PeerJudge: Sendable {
             // Echoes may be lost for longer; what the counters did meanwhile is not known.
             self.trouble = Trouble(
                 since: now, handshake: facts.handshake, received: facts.received, sent: facts.sent)
+            return
+        }
+        // The end of most troubles is a new session, and the echo comes only after it: what was seen before
+        // says nothing any more.
+        if facts.handshake > trouble.handshake, !trouble.isRenewed {
+            self.trouble = Trouble(
+                since: now, handshake: facts.handshake, received: facts.received, sent: facts.sent,
+                isRenewed: true)
             return
         }
         let step = facts.received - last.received

@@ -74,13 +74,28 @@ struct WireGuardRepair: Sendable {
     /// the key. `ill`: it does not answer, so its endpoint is the file's, too.
     func synchronize(_ name: String, peer: String, isIll: Bool) throws(VerbFailure) {
         let conf = try configuration(name)
-        let running = try device(name).peers.first { $0.publicKey == peer }
+        let peers = try device(name).peers
+        let running = peers.first { $0.publicKey == peer }
         let endpoint = isIll || running == nil ? newEndpoint(peer, running, conf) : nil
-        let part = conf.peerPart(peer, endpoint: endpoint)
+        let part = conf.peerPart(
+            peer, endpoint: endpoint, without: Self.othersRanges(peer, peers, conf))
         guard !part.isEmpty else {
             throw MeshToolkit.permanent("the configuration file does not name the peer")
         }
         try give(part, to: "addconf", name)
+    }
+
+    /// The ranges that are written for several peers and that one of the others carries now: with whom
+    /// they are is somebody's choice, and each can only be with one.
+    private static func othersRanges(
+        _ peer: String, _ running: [WireGuardPeer], _ conf: WireGuardConf
+    ) -> Set<String> {
+        var ranges: Set<String> = []
+        for other in conf.peers where other.publicKey != peer {
+            let carried = running.first { $0.publicKey == other.publicKey }?.allowedIPs ?? []
+            ranges.formUnion(Set(other.allowedIPs).intersection(carried.map(\.description)))
+        }
+        return ranges
     }
 
     private func newEndpoint(
@@ -110,7 +125,8 @@ struct WireGuardRepair: Sendable {
             let now = running[peer.publicKey]
             let isIll = now == nil || ill.contains(peer.publicKey)
             text += conf.peerPart(
-                peer.publicKey, endpoint: isIll ? newEndpoint(peer.publicKey, now, conf) : nil)
+                peer.publicKey, endpoint: isIll ? newEndpoint(peer.publicKey, now, conf) : nil,
+                without: Self.othersRanges(peer.publicKey, device.peers, conf))
         }
         let others = device.peers.filter { !named.contains($0.publicKey) }
         if !others.isEmpty {
