@@ -23,8 +23,8 @@ package struct PeerJudge: Sendable {
         var handshake: Int64
         var received: UInt64
         var sent: UInt64
-        /// It began anew with a new session.
-        var isRenewed = false
+        /// When it began anew with a new session.
+        var renewedAt: Timestamp?
         /// When a step of the peer's attempts to shake hands was seen.
         var attempts: [Timestamp] = []
         /// When signs of life were seen.
@@ -107,11 +107,12 @@ package struct PeerJudge: Sendable {
             return
         }
         // The end of most troubles is a new session, and the echo comes only after it: what was seen before
-        // says nothing any more.
-        if facts.handshake > trouble.handshake, !trouble.isRenewed {
+        // says nothing any more. Not each time: sessions may come and go all the while.
+        let isSettled = trouble.renewedAt.map { now - $0 >= Self.watchTime * 2 } ?? true
+        if facts.handshake > trouble.handshake, isSettled {
             self.trouble = Trouble(
                 since: now, handshake: facts.handshake, received: facts.received, sent: facts.sent,
-                isRenewed: true)
+                renewedAt: now)
             return
         }
         let step = facts.received - last.received
