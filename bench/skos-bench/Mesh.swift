@@ -29,7 +29,7 @@ extension Bench {
         up.process.waitUntilExit()
         let config = directory.appendingPathComponent("mesh.yaml").path
         // Nobody is to heal it.
-        try "mesh:\n  interfaces: [\(name)]\n  actions: {tunnel_down: []}\n"
+        try "mesh:\n  interfaces: [\(name)]\n  actions: {peer_unreachable: [ping_peer]}\n"
             .write(toFile: config, atomically: true, encoding: .utf8)
         let agent = try Child(
             skos, ["agent", "mesh"],
