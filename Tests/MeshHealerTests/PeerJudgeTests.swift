@@ -153,6 +153,18 @@ struct PeerJudgeTests {
         #expect(course.verdict.state == .healthy)
     }
 
+    @Test("data that comes before the next echo is no sign of a filter")
+    func returning() {
+        var course = PeerCourse()
+        for (rx, tx) in Self.cases[0].1 { course.look(rx: rx, tx: tx, answered: false) }
+        // Somebody else's echo was answered, and then ours.
+        course.seconds += 1
+        course.facts.received += 80
+        #expect(course.judge.observe(course.facts, at: course.now).state != .faulty(.filtered))
+        course.healthy()
+        #expect(course.verdict.state == .healthy)
+    }
+
     @Test("counters that were reset begin the watch anew")
     func reset() {
         var course = PeerCourse()

@@ -129,13 +129,16 @@ struct TunnelTests {
     private func isWell(_ fleet: Fleet, _ fault: Break) throws {
         let tunnels = fleet.tunnels
         let types = try fleet.alerts().filter { $0["severity"] as? String != "ok" }.map {
-            (type: $0["type"] as? String ?? "", resource: $0["resource"] as? String ?? "")
+            (
+                type: $0["type"] as? String ?? "", resource: $0["resource"] as? String ?? "",
+                word: "\($0["type"] ?? ""): \($0["message"] ?? "") \($0["details"] ?? "")"
+            )
         }
         #expect(!types.contains { $0.resource == tunnels.resource("c") }, "\(types)")
         let ours = [tunnels.resource("b"), tunnels.tunnel("a")]
         let allowed = [fault.type] + fault.also
         let wrong = types.filter { ours.contains($0.resource) && !allowed.contains($0.type) }
-        #expect(wrong.map(\.type) == [])
+        #expect(wrong.map(\.word) == [])
         #expect(try !fleet.hasLeaked())
         #expect(try fleet.run("audit", "verify").contains("all as they were written"))
     }

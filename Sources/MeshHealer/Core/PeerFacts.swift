@@ -42,6 +42,8 @@ package struct EchoRecord: Sendable, Equatable {
     package var firstSentAt: Timestamp?
     /// The first of the echoes that were not answered since.
     package var lostSince: Timestamp?
+    /// When the last one was sent that was not answered.
+    package var lastLostAt: Timestamp?
     /// How many were not answered since the last that was.
     package var lost = 0
     /// Why the last one did not even leave; `nil`: it did.
@@ -64,6 +66,7 @@ package struct EchoRecord: Sendable, Equatable {
             lost = 0
         } else {
             lostSince = lostSince ?? sentAt
+            lastLostAt = sentAt
             lost += 1
         }
     }

@@ -166,7 +166,11 @@ package struct PeerJudge: Sendable {
         guard facts.echo.lost >= Self.lostLimit, now - trouble.since >= Self.watchTime else {
             return PeerVerdict(.unknown("echoes are lost; the counters are being watched"))
         }
-        func recent(_ times: [Timestamp]) -> Int { times.count { now - $0 <= Self.signTime } }
+        // What came after the last echo may be the end of the trouble: the next echo tells.
+        let asked = facts.echo.lastLostAt ?? now
+        func recent(_ times: [Timestamp]) -> Int {
+            times.count { now - $0 <= Self.signTime && $0 <= asked }
+        }
         let isNewSession = facts.handshake > trouble.handshake
         if !trouble.attempts.isEmpty, !isNewSession, facts.sent == trouble.sent {
             return fault(
