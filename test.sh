@@ -153,7 +153,7 @@ integration_targets=$(IFS='|' && echo "${integration_rounds[*]}")
 endtoend_targets='EndToEnd[A-Za-z]*'
 # A real engine is slow beside hundreds of other tests.
 engine_suites='AntibodyTests\.DockerControlTests'
-mesh_suites='MeshHealerTests\.(TunnelTests|RepairTests|RouteTests)'
+mesh_suites='MeshHealerTests\.(TunnelTests|RepairTests|NeighbourTests|RouteTests)'
 
 swift_tests() { swift test --skip-build "$@" 2>&1; }
 

@@ -35,11 +35,30 @@ struct CommandPath: Sendable {
         to address: IPAddress, _ device: WireGuardDevice, _ link: NetworkLink
     ) -> Bool {
         switch network.way(to: address, mark: 0) {
-        case .device(let index, _): index == link.index
+        case .device(let index, _):
+            index == link.index || isCarried(by: index, address, link, depth: 3)
         case .local: false
         // Nobody knows: the tunnel would take it if it were asked.
         case .nowhere, nil:
             device.peers.contains { $0.allowedIPs.contains { $0.contains(address) } }
+        }
+    }
+
+    /// Whether the way leads through another tunnel, and that one through the link.
+    private func isCarried(
+        by index: Int32, _ address: IPAddress, _ link: NetworkLink, depth: Int
+    ) -> Bool {
+        guard depth > 0, let links = try? network.links(),
+            let outer = links.first(where: { $0.index == index }), network.isWireGuard(outer),
+            let device = try? network.device(outer)
+        else { return false }
+        let carriers = device.peers.filter { $0.allowedIPs.contains { $0.contains(address) } }
+        return carriers.compactMap(\.endpointAddress).contains { endpoint in
+            guard case .device(let next, _)? = network.way(to: endpoint, mark: device.mark) else {
+                return false
+            }
+            return next == link.index
+                || next != index && isCarried(by: next, endpoint, link, depth: depth - 1)
         }
     }
 

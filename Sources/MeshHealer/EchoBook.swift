@@ -13,8 +13,8 @@ package struct EchoBook: Sendable {
             self.peer = peer
         }
 
-        /// As alerts name it.
-        package var resource: String { "\(interface)/\(peer)" }
+        /// As alerts name it; without a peer it is the interface itself.
+        package var resource: String { peer.isEmpty ? interface : "\(interface)/\(peer)" }
 
         package static func < (left: Key, right: Key) -> Bool {
             (left.interface, left.peer) < (right.interface, right.peer)
@@ -36,6 +36,13 @@ package struct EchoBook: Sendable {
         let record = EchoRecord(target: "\(target.address)")
         records[key] = (target, record)
         return record
+    }
+
+    /// Whether none of an interface's peers has answered for a while, although some have before.
+    package func areSilent(_ interface: String, since: Timestamp) -> Bool {
+        let own = records.filter { $0.key.interface == interface }.map(\.value.record)
+        return own.contains { $0.answeredAt != nil }
+            && own.allSatisfy { $0.lost > 1 && $0.lostSince.map { $0 <= since } == true }
     }
 
     /// Forgets all peers but these.
@@ -64,6 +71,7 @@ package struct EchoBook: Sendable {
             guard var entry = records[key], entry.target == target else { continue }
             let before = entry.record.lost
             let isFirst = entry.record.firstSentAt == nil
+            entry.record.obstacle = nil
             switch outcome {
             case .answered(let time):
                 let milliseconds = (time.inSeconds * 1e6).rounded() / 1e3
@@ -71,6 +79,8 @@ package struct EchoBook: Sendable {
             case .silent: entry.record.take(sentAt: sentAt, milliseconds: nil)
             case .notSent(let code):
                 entry.record.take(sentAt: sentAt, milliseconds: nil, notSent: errnoText(code))
+            case .impossible(let code):
+                entry.record.obstacle = "this process cannot send one: \(errnoText(code))"
             }
             records[key] = entry
             isChange = isChange || isFirst || (before == 0) != (entry.record.lost == 0)

@@ -21,15 +21,32 @@ package final class MeshModule: AntibodyModule {
     private static let roundLimit: Duration = .seconds(10)
     /// Least time between two looks that the kernel's word about links causes.
     private static let linkPause: UInt32 = 50_000
+    /// The same when links have not come to rest for a while.
+    private static let longPause: UInt32 = 1_000_000
+    /// How often an interface is looked for in vain before it is taken as removed: a program that was
+    /// killed may leave its traces a little later.
+    private static let missLimit = 10
 
     private struct State {
         var config: Config
         var watch = MeshWatch()
         var echoes = EchoBook()
-        /// Interfaces that were there once.
-        var seen: Set<String> = []
+        /// Interfaces that were there once, and how often they have been missed since without a mishap.
+        var seen: [String: Int] = [:]
+        /// The interfaces that lead to endpoints, by number.
+        var underlays: Set<Int32> = []
+        /// Peers that no file names and that came without an endpoint: they call, and are not called.
+        var guests: Set<EchoBook.Key> = []
         /// Configuration files, as they were read last.
-        var written: [String: (fingerprint: String, peers: [ConfiguredPeer]?)] = [:]
+        var written: [String: (fingerprint: String, file: Written?)] = [:]
+    }
+
+    /// What is used of a configuration file.
+    private struct Written {
+        var peers: [ConfiguredPeer]
+        var listenPort: Int?
+        /// Whether it calls for routes.
+        var makesRoutes: Bool
     }
 
     private let network: any MeshNetwork
@@ -62,8 +79,9 @@ package final class MeshModule: AntibodyModule {
 
     package func verbs() -> [any Verb] {
         [
-            PingPeer(toolkit: toolkit), RestartWireGuard(toolkit: toolkit),
-            RegenerateConfig(toolkit: toolkit), FailoverRoute(toolkit: toolkit),
+            PingPeer(toolkit: toolkit), RestartWireGuard.resolveEndpoint(toolkit),
+            RestartWireGuard(toolkit: toolkit), RegenerateConfig(toolkit: toolkit),
+            FailoverRoute(toolkit: toolkit),
         ]
     }
 
@@ -73,7 +91,7 @@ package final class MeshModule: AntibodyModule {
         var sample = Sample()
         let looks: [InterfaceLook]
         do throws(NetlinkFailure) {
-            looks = try look()
+            looks = try look(at: now)
         } catch {
             sample.metadata = ["mesh_failure": .string("\(error)")]
             return sample
@@ -93,7 +111,7 @@ package final class MeshModule: AntibodyModule {
         return await sample(at: now)
     }
 
-    private func look() throws(NetlinkFailure) -> [InterfaceLook] {
+    private func look(at now: Timestamp) throws(NetlinkFailure) -> [InterfaceLook] {
         let links = try network.links()
         let config = state.withLock { $0.config }
         let found = links.filter {
@@ -106,53 +124,81 @@ package final class MeshModule: AntibodyModule {
             do throws(WireGuardFailure) {
                 let device = try network.device(link)
                 look.device = device
-                look.configured = configured(link.name)
+                if link.isUp { toolkit.remember(link) }
+                let file = written(link.name)
+                look.configured = file?.peers
+                look.configuredPort = file?.listenPort
+                if let file, file.makesRoutes, link.isUp {
+                    look.lostRoutes = LostRoutes(network: network).find(
+                        link, file.peers, config.local.mesh.routes)
+                }
                 look.peers = facts(device, look.configured, link, config, links, room)
                 room -= look.peers.count
-            } catch { look.failure = error.reason }
+            } catch {
+                look.failure = error.reason
+                look.isHung =
+                    link.isUp
+                    && state.withLock {
+                        $0.echoes.areSilent(link.name, since: now - PeerJudge.watchTime)
+                    }
+            }
             looks.append(look)
         }
-        looks += missing(found, config)
+        looks += missing(found, links, config)
         let keys = Set(looks.flatMap { $0.peers.map(\.key) })
         // A failed read says nothing about which peers there are.
         if !looks.contains(where: { $0.link != nil && $0.device == nil }) {
-            state.withLock { $0.echoes.keep(keys) }
+            state.withLock { state in
+                state.echoes.keep(keys)
+                state.guests.formIntersection(keys)
+            }
         }
         return looks
     }
 
     /// The interfaces that were there, or that are named, and are not there now.
-    private func missing(_ found: [NetworkLink], _ config: Config) -> [InterfaceLook] {
-        let present = Set(found.map(\.name))
+    private func missing(
+        _ found: [NetworkLink], _ links: [NetworkLink], _ config: Config
+    ) -> [InterfaceLook] {
+        let named = Set(config.mesh.interfaces.filter(isName))
+        let present = Set(links.map(\.name))
         let (seen, isNew) = state.withLock { state in
-            let isNew = !state.seen.isSuperset(of: present)
-            state.seen.formUnion(present)
+            // What the settings do not mean any more, or somebody has removed for good, is not missed.
+            state.seen = state.seen.filter {
+                $0.value < Self.missLimit && matches($0.key, config.mesh.interfaces)
+            }
+            let isNew = found.contains { state.seen[$0.name] == nil }
+            for link in found { state.seen[link.name] = 0 }
             return (state.seen, isNew)
         }
         if isNew { wakeup.ring() }
-        let named = Set(config.mesh.interfaces.filter(isName))
-        return seen.union(named).subtracting(present).sorted().map { name in
+        return named.union(seen.keys).subtracting(present).sorted().map { name in
             var look = InterfaceLook(name: name)
             look.mishap =
                 network.mishap(name)
                 ?? (named.contains(name) ? "mesh.interfaces names it, and it is not there" : nil)
+            if look.mishap == nil { state.withLock { $0.seen[name]? += 1 } }
             return look
         }
     }
 
     /// What the file says, parsed again only when it has changed.
-    private func configured(_ name: String) -> [ConfiguredPeer]? {
+    private func written(_ name: String) -> Written? {
         guard let text = network.configuration(name) else {
             state.withLock { $0.written[name] = nil }
             return nil
         }
         let fingerprint = LoadedConfig.fingerprint(of: text)
         if let known = state.withLock({ $0.written[name] }), known.fingerprint == fingerprint {
-            return known.peers
+            return known.file
         }
-        let peers = try? WireGuardConf(text).peers
-        state.withLock { $0.written[name] = (fingerprint, peers) }
-        return peers
+        let file = (try? WireGuardConf(text)).map { conf in
+            Written(
+                peers: conf.peers, listenPort: conf.listenPort,
+                makesRoutes: conf.isForQuick && conf.makesRoutes)
+        }
+        state.withLock { $0.written[name] = (fingerprint, file) }
+        return file
     }
 
     private func facts(
@@ -170,13 +216,13 @@ package final class MeshModule: AntibodyModule {
             facts.received = peer.received
             facts.sent = peer.sent
             facts.endpoint = peer.endpoint
-            if let entry = written[peer.publicKey] {
-                facts.configuredEndpoint = entry.endpoint
-                let isWanted = config.local.mesh.routes.contains {
-                    $0.peer.isEmpty ? $0.interface == device.name : $0.peer == peer.publicKey
-                }
-                facts.isRoaming = entry.endpoint == nil && !isWanted
+            let entry = written[peer.publicKey]
+            facts.configuredEndpoint = entry?.endpoint
+            let isWanted = config.local.mesh.routes.contains {
+                $0.peer.isEmpty ? $0.interface == device.name : $0.peer == peer.publicKey
             }
+            facts.isRoaming =
+                !isWanted && (entry.map { $0.endpoint == nil } ?? isGuest(key, peer.endpoint))
             let target = EchoChoice.address(peer)
             let way = target.flatMap { asksWays ? network.way(to: $0, mark: 0) : nil }
             if let target, way != .local {
@@ -195,6 +241,13 @@ package final class MeshModule: AntibodyModule {
         }
     }
 
+    private func isGuest(_ key: EchoBook.Key, _ endpoint: String?) -> Bool {
+        state.withLock { state in
+            if endpoint == nil { state.guests.insert(key) }
+            return state.guests.contains(key)
+        }
+    }
+
     private func underlay(
         _ endpoint: IPAddress, mark: UInt32, _ links: [NetworkLink]
     ) -> Underlay {
@@ -204,6 +257,7 @@ package final class MeshModule: AntibodyModule {
         case .nowhere(let code): return .gone(errnoText(code))
         case .device(let index, _):
             guard let link = links.first(where: { $0.index == index }) else { return .unknown }
+            state.withLock { _ = $0.underlays.insert(index) }
             return link.isRunning ? .there(link.name) : .gone("\(link.name) has no carrier")
         }
     }
@@ -229,18 +283,32 @@ package final class MeshModule: AntibodyModule {
         }
         let listening = Task(executorPreference: thread) { [network] in
             var changes = LinkChanges((try? network.links()) ?? [])
+            var burst = 0
+            var lastLook = SteadyClock.sinceBoot()
             while let messages = listener.wait() {
+                // Something was lost: all is new.
+                if messages.isEmpty { changes = LinkChanges((try? network.links()) ?? []) }
                 let changed = changes.take(messages)
-                guard messages.isEmpty || !changed.isEmpty else { continue }
+                guard messages.isEmpty || changed.contains(where: self.concerns) else { continue }
                 surroundings.lookAgain()
                 // A link that flaps is looked at often, and not all the time. What comes meanwhile waits.
-                usleep(Self.linkPause)
+                let isSoon = SteadyClock.sinceBoot() - lastLook < .milliseconds(500)
+                burst = isSoon ? burst + 1 : 0
+                lastLook = SteadyClock.sinceBoot()
+                usleep(burst > 10 ? Self.longPause : Self.linkPause)
             }
         }
         await withTaskCancellationHandler {
             await listening.value
         } onCancel: {
             listener.stop()
+        }
+    }
+
+    /// Whether a link is a tunnel that is watched, or leads to a tunnel's other end.
+    private func concerns(_ link: NetworkLink) -> Bool {
+        state.withLock { state in
+            matches(link.name, state.config.mesh.interfaces) || state.underlays.contains(link.index)
         }
     }
 

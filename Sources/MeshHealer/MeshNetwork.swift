@@ -12,6 +12,8 @@ package protocol MeshNetwork: Sendable {
     func mishap(_ name: String) -> String?
     /// Where the kernel would send a packet; `nil`: it does not say.
     func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way?
+    /// The ranges that are routed out of a link, of one family; `nil`: the kernel does not say.
+    func routed(_ link: NetworkLink, isV6: Bool) -> [IPPrefix]?
     func echo(_ targets: [EchoTarget], limit: Duration) -> [EchoOutcome]
     /// The text of an interface's configuration file; `nil`: there is none, or it cannot be read.
     func configuration(_ name: String) -> [UInt8]?
@@ -63,6 +65,11 @@ package struct NodeNetwork: MeshNetwork {
         try? NetworkRoutes.way(to: address, mark: mark)
     }
 
+    package func routed(_ link: NetworkLink, isV6: Bool) -> [IPPrefix]? {
+        guard let routes = try? NetworkRoutes.all(isV6: isV6) else { return nil }
+        return routes.filter { $0.device == link.index && $0.table != 255 }.map(\.prefix)
+    }
+
     package func echo(_ targets: [EchoTarget], limit: Duration) -> [EchoOutcome] {
         probe.run(targets, limit: limit)
     }
@@ -84,6 +91,14 @@ enum Systemd {
     static func isActive(_ unit: String) -> Bool {
         let output = try? Subprocess(
             "/usr/bin/systemctl", ["is-active", "--quiet", unit], timeLimit: .seconds(2)
+        ).run()
+        return output?.exitCode == 0
+    }
+
+    /// Whether there is something to start by that name, running or not.
+    static func exists(_ unit: String) -> Bool {
+        let output = try? Subprocess(
+            "/usr/bin/systemctl", ["cat", "--no-pager", unit], timeLimit: .seconds(2)
         ).run()
         return output?.exitCode == 0
     }
@@ -112,3 +127,25 @@ package func matches(_ name: String, _ patterns: [String]) -> Bool {
 
 /// Whether a pattern is a plain name.
 package func isName(_ pattern: String) -> Bool { !pattern.contains { "*?[\\".contains($0) } }
+
+/// The program that comes with WireGuard's tools and makes a tunnel of a configuration file. Where the
+/// kernel has no WireGuard it starts `wireguard-go`.
+enum WireGuardQuick {
+    static let program = "/usr/bin/wg-quick"
+
+    /// Why it cannot be used here; `nil`: it can.
+    static var obstacle: String? {
+        guard geteuid() == 0 else { return "only root can make an interface" }
+        return access(program, X_OK) == 0 ? nil : "\(program) is not installed"
+    }
+
+    /// Makes the interface of a file. What it starts lives on when this process ends.
+    ///
+    /// - Returns: why that failed; `nil`: it did not.
+    static func up(_ path: String, timeLimit: Duration) -> String? {
+        do throws(Subprocess.Failure) {
+            let code = try Subprocess(program, ["up", path], timeLimit: timeLimit).complete()
+            return code == 0 ? nil : "exit code \(code)"
+        } catch { return "\(error)" }
+    }
+}

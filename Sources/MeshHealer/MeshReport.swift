@@ -26,6 +26,11 @@ enum MeshReport {
         guard link.isUp else {
             return symptom(.critical, "is down: its interface is switched off", "interface_down")
         }
+        if let failure = look.failure, look.isHung {
+            return symptom(
+                .critical, "does not say how it is, and nothing comes through it: \(failure)",
+                "hung")
+        }
         if let failure = look.failure { return symptom(nil, "does not say how it is: \(failure)") }
         return symptom(.ok, "is up")
     }
@@ -34,7 +39,9 @@ enum MeshReport {
     static func faults(_ key: EchoBook.Key, _ verdict: PeerVerdict) -> [Symptom] {
         switch verdict.state {
         case .unknown: []
-        case .healthy: PeerFault.allCases.map { ok(key, $0) }
+        case .healthy where verdict.isByHandshake:
+            [PeerFault.unreachable, .oneWay].map { ok(key, $0) }
+        case .healthy, .away: PeerFault.allCases.map { ok(key, $0) }
         case .faulty(let fault):
             PeerFault.allCases.map { $0 == fault ? faulty(key, fault, verdict) : ok(key, $0) }
         }
@@ -88,11 +95,13 @@ enum MeshReport {
     ) -> Symptom {
         var symptom = Symptom(
             type: driftType, resource: key.resource, severity: isSettled ? .warning : nil,
-            message: "peer \(key.resource) runs otherwise than configured: \(finding.meaning)")
+            message: (key.peer.isEmpty ? "tunnel " : "peer ")
+                + "\(key.resource) runs otherwise than configured: \(finding.meaning)")
         symptom.details = [
-            "interface": .string(key.interface), "peer": .string(key.peer),
+            "interface": .string(key.interface),
             "file": .string(NodeNetwork.path(key.interface)),
         ]
+        if !key.peer.isEmpty { symptom.details["peer"] = .string(key.peer) }
         symptom.details.append(finding.details, except: ["interface", "peer", "file"])
         return symptom
     }
@@ -132,7 +141,7 @@ enum MeshReport {
         switch verdict.state {
         case .faulty: 0
         case .unknown: 1
-        case .healthy: 2
+        case .healthy, .away: 2
         }
     }
 
@@ -155,6 +164,7 @@ enum MeshReport {
         var entry: JSON.Object = ["interface": .string(key.interface), "peer": .string(key.peer)]
         switch verdict.state {
         case .healthy: entry["state"] = "healthy"
+        case .away: entry["state"] = "away"
         case .unknown(let reason):
             entry["state"] = "unknown"
             entry["reason"] = .string(reason)

@@ -2,6 +2,7 @@ import Antibody
 import Glibc
 import Platform
 import Protocol
+import Runtime
 import Settings
 import Synchronization
 
@@ -24,6 +25,26 @@ final class MeshToolkit: Sendable {
         self.network = network
         self.tool = tool
     }
+
+    /// How often what an interface carries is looked at.
+    private static let memoryInterval: Duration = .seconds(30)
+    /// Routes and addresses of interfaces that are up, as they were seen last.
+    private let memory = Mutex<[String: (at: Duration, snapshot: LinkSnapshot)]>([:])
+
+    /// Keeps in mind what goes when a link is switched off. Routes of routing programs are theirs.
+    func remember(_ link: NetworkLink) {
+        let now = SteadyClock.sinceBoot()
+        let last = memory.withLock { $0[link.name]?.at }
+        if let last, now - last < Self.memoryInterval { return }
+        guard var snapshot = try? LinkSnapshot(link) else { return }
+        snapshot.routes.removeAll { !$0.isByHand }
+        memory.withLock { memory in
+            if memory.count > 64 { memory = [:] }
+            memory[link.name] = (now, snapshot)
+        }
+    }
+
+    func remembered(_ name: String) -> LinkSnapshot? { memory.withLock { $0[name]?.snapshot } }
 
     func apply(_ config: Config) { settings.withLock { $0 = config } }
 
@@ -101,6 +122,13 @@ final class MeshToolkit: Sendable {
         let outcomes = network.echo(asked.map(\.1), limit: limit)
         return Dictionary(
             zip(asked.map(\.0), outcomes).map { ($0, $1) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    /// Refuses to conclude anything from echoes that this process could not send.
+    static func checkAsked(_ answers: [String: EchoOutcome]) throws(VerbFailure) {
+        for case .impossible(let code) in answers.values {
+            throw transient("this process can send no echo: \(errnoText(code))")
+        }
     }
 
     static func permanent(_ reason: String) -> VerbFailure {

@@ -13,8 +13,14 @@ package struct InterfaceLook: Sendable {
     package var device: WireGuardDevice?
     /// Why it did not say.
     package var failure: String?
+    /// Nothing has come through it for a while either.
+    package var isHung = false
     /// What is written, when there is a file that can be read.
     package var configured: [ConfiguredPeer]?
+    /// The port that is written; `nil`: none.
+    package var configuredPort: Int?
+    /// Ranges that the file wants routed into the tunnel and that are not, by peer.
+    package var lostRoutes: [String: [String]] = [:]
     /// Facts of the peers that are judged, in order.
     package var peers: [(key: EchoBook.Key, facts: PeerFacts)] = []
 
@@ -43,7 +49,7 @@ package struct MeshWatch: Sendable {
     /// When a difference was first seen.
     private var drifting: [EchoBook.Key: Timestamp] = [:]
     /// Peers about which something is raised.
-    private var raised: [EchoBook.Key: Set<String>] = [:]
+    private var raised: [EchoBook.Key: [String: Symptom]] = [:]
     /// What was last said of each peer, for heartbeats.
     private(set) package var verdicts: [EchoBook.Key: PeerVerdict] = [:]
 
@@ -53,15 +59,19 @@ package struct MeshWatch: Sendable {
     package mutating func observe(_ looks: [InterfaceLook], at now: Timestamp) -> [Symptom] {
         var symptoms: [Symptom] = []
         var present: Set<EchoBook.Key> = []
+        // First of all, should there be too many.
+        symptoms += looks.map(MeshReport.tunnel)
         for look in looks {
-            symptoms.append(MeshReport.tunnel(look))
-            guard look.link?.isUp == true else {
-                // Nothing is known of the peers, and what was raised about them stays.
-                present.formUnion(peers.keys.filter { $0.interface == look.name })
-                continue
-            }
-            guard look.device != nil else {
-                present.formUnion(peers.keys.filter { $0.interface == look.name })
+            guard look.link?.isUp == true, look.device != nil else {
+                // Somebody has removed it: its peers went with it.
+                if look.link == nil, look.mishap == nil { continue }
+                // Nothing is known of the peers, and what was raised about them lasts.
+                let known = Array(peers.keys) + Array(raised.keys) + Array(drifting.keys)
+                let own = Set(known.filter { $0.interface == look.name })
+                present.formUnion(own)
+                symptoms += own.sorted().flatMap { key in
+                    (raised[key] ?? [:]).sorted { $0.key < $1.key }.map(\.value)
+                }
                 continue
             }
             for (key, facts) in look.peers {
@@ -95,7 +105,16 @@ package struct MeshWatch: Sendable {
         let running = Dictionary(
             device.peers.map { ($0.publicKey, $0.allowedIPs.map(\.description)) },
             uniquingKeysWith: { first, _ in first })
-        let findings = Drift.compare(running: running, configured: configured)
+        var findings = Drift.compare(running: running, configured: configured)
+        // One word about each peer: what runs otherwise is routed otherwise, too.
+        let different = Set(findings.map(\.peer))
+        for (peer, ranges) in look.lostRoutes.sorted(by: { $0.key < $1.key })
+        where !different.contains(peer) {
+            findings.append(Drift.routes(peer, ranges))
+        }
+        if let port = Drift.port(running: device.listenPort, configured: look.configuredPort) {
+            findings.insert(port, at: 0)
+        }
         var symptoms: [Symptom] = []
         var seen: Set<EchoBook.Key> = []
         for finding in findings.prefix(Self.driftLimit) {
@@ -107,9 +126,12 @@ package struct MeshWatch: Sendable {
             symptoms.append(
                 MeshReport.drift(key, finding, isSettled: now - since >= Self.driftTime))
         }
-        let settled = look.peers.map(\.key) + drifting.keys.filter { $0.interface == look.name }
+        let settled =
+            look.peers.map(\.key) + drifting.keys.filter { $0.interface == look.name }
+            + [EchoBook.Key(interface: look.name, peer: "")]
         for key in Set(settled).sorted() where !seen.contains(key) {
             drifting[key] = nil
+            if key.peer.isEmpty { present.insert(key) }
             symptoms.append(
                 Symptom(
                     type: MeshReport.driftType, resource: key.resource, severity: .ok,
@@ -125,7 +147,7 @@ package struct MeshWatch: Sendable {
         drifting = drifting.filter { present.contains($0.key) }
         var symptoms: [Symptom] = []
         for (key, types) in raised.sorted(by: { $0.key < $1.key }) where !present.contains(key) {
-            for type in types.sorted() {
+            for type in types.keys.sorted() {
                 symptoms.append(
                     Symptom(
                         type: type, resource: key.resource, severity: .ok,
@@ -136,14 +158,16 @@ package struct MeshWatch: Sendable {
     }
 
     private mutating func note(_ symptom: Symptom) {
-        guard let severity = symptom.severity, let slash = symptom.resource.firstIndex(of: "/")
-        else { return }
+        guard let severity = symptom.severity else { return }
+        let parts = symptom.resource.split(separator: "/", maxSplits: 1)
         let key = EchoBook.Key(
-            interface: String(symptom.resource[..<slash]),
-            peer: String(symptom.resource[symptom.resource.index(after: slash)...]))
+            interface: parts.first.map(String.init) ?? "",
+            peer: parts.count > 1 ? String(parts[1]) : "")
         if severity > .ok {
-            raised[key, default: []].insert(symptom.type)
-        } else if raised[key]?.remove(symptom.type) != nil, raised[key]?.isEmpty == true {
+            raised[key, default: [:]][symptom.type] = symptom
+        } else if raised[key]?.removeValue(forKey: symptom.type) != nil,
+            raised[key]?.isEmpty == true
+        {
             raised[key] = nil
         }
     }

@@ -88,6 +88,21 @@ package struct WireGuardConf: Sendable {
         return peers
     }
 
+    /// Whether it is written for `wg-quick`: it gives the interface addresses, which `wg` cannot.
+    package var isForQuick: Bool { has("address") }
+
+    /// The addresses that `wg-quick` gives the interface, as written.
+    package var addresses: [String] {
+        lines.filter { $0.section == "interface" && $0.name == "address" }
+            .flatMap { $0.value.split(separator: ",") }.map { String(Self.trimmed($0)) }
+    }
+
+    /// The port that is written; `nil`: none, so that any is right.
+    package var listenPort: Int? {
+        lines.last { $0.section == "interface" && $0.name == "listenport" }
+            .flatMap { Int($0.value) }
+    }
+
     /// Whether `wg-quick` would make routes for the allowed IPs by itself.
     package var makesRoutes: Bool {
         !lines.contains { line in
@@ -151,6 +166,60 @@ package struct WireGuardConf: Sendable {
         }
         while text.hasSuffix("\n\n") { text.removeLast() }
         return text
+    }
+
+    // MARK: Parts for wg
+
+    /// What `wg` understands of the interface's own section. Secret.
+    package var interfacePart: String {
+        "[Interface]\n"
+            + lines.filter { line in
+                line.section == "interface" && !line.isSection
+                    && Self.known["interface"]?.contains(line.name) == true
+            }.map { $0.text + "\n" }.joined()
+    }
+
+    /// What it says of one peer, for `wg addconf`; empty: nothing. An endpoint is in it only when one is
+    /// given here: names are for the caller to resolve, and a peer that is well stays where it is.
+    /// `without` are ranges that are another's now. Secret.
+    package func peerPart(
+        _ publicKey: String, endpoint: String? = nil, without: Set<String> = []
+    ) -> String {
+        var (part, section) = ("", [Line]())
+        func close() {
+            let isMeant = section.contains { $0.name == "publickey" && $0.value == publicKey }
+            guard isMeant else { return }
+            let kept = section.filter { line in
+                Self.known["peer"]?.contains(line.name) == true && line.name != "endpoint"
+            }
+            part += "[Peer]\n" + kept.map { Self.text($0, without: without) + "\n" }.joined()
+            if let endpoint { part += "Endpoint = \(endpoint)\n" }
+        }
+        for line in lines {
+            if line.isSection {
+                close()
+                section = []
+            }
+            if line.section == "peer" { section.append(line) }
+        }
+        close()
+        return part
+    }
+
+    private static func text(_ line: Line, without ranges: Set<String>) -> String {
+        guard line.name == "allowedips", !ranges.isEmpty else { return String(line.text) }
+        let kept = line.value.split(separator: ",").map(trimmed).filter { text in
+            IPPrefix(text).map { !ranges.contains($0.description) } ?? true
+        }
+        return "AllowedIPs = " + kept.joined(separator: ", ")
+    }
+
+    /// Its lines without any value that is secret, to be compared with another; in any order, for
+    /// `wireguard-go` tells its peers in any.
+    package var withoutSecrets: String {
+        lines.map { line in
+            ["privatekey", "presharedkey"].contains(line.name) ? line.name : String(line.text)
+        }.sorted().joined(separator: "\n")
     }
 
     private static func trimmed(_ text: Substring) -> Substring {

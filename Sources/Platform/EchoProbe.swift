@@ -18,6 +18,8 @@ package enum EchoOutcome: Sendable, Equatable {
     case silent
     /// It did not leave this machine: errno.
     case notSent(Int32)
+    /// This process could not even ask, which says nothing of anybody: errno.
+    case impossible(Int32)
 }
 
 /// Asks hosts whether they answer: by ICMP as an ordinary program may, by ICMP as root may, or by a TCP
@@ -147,7 +149,7 @@ private struct EchoRound {
         let target = targets[index]
         sentAt[index] = .now
         guard let place = channel(for: index, means) else {
-            outcomes[index] = .notSent(errno)
+            outcomes[index] = .impossible(errno)
             return
         }
         let channel = channels[place]
@@ -159,7 +161,9 @@ private struct EchoRound {
         if sent == request.count {
             waiting.insert(index)
         } else {
-            outcomes[index] = .notSent(errno)
+            let code = errno
+            let isOwn = [ENOBUFS, ENOMEM, EAGAIN].contains(code)
+            outcomes[index] = isOwn ? .impossible(code) : .notSent(code)
         }
     }
 

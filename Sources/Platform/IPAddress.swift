@@ -117,6 +117,11 @@ package struct IPPrefix: Sendable, Hashable, Comparable, CustomStringConvertible
         other.isV6 == address.isV6 && IPPrefix(address: other, length: length) == self
     }
 
+    /// Whether all of another range is in this one.
+    package func covers(_ other: IPPrefix) -> Bool {
+        length <= other.length && contains(other.address)
+    }
+
     package var description: String { "\(address)/\(length)" }
 
     package static func < (left: IPPrefix, right: IPPrefix) -> Bool {

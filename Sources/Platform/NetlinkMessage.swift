@@ -121,6 +121,7 @@ enum Netlink {
     static let acknowledge: UInt16 = 0x4
     static let dump: UInt16 = 0x300
     static let replace: UInt16 = 0x100
+    static let exclusive: UInt16 = 0x200
     static let create: UInt16 = 0x400
 
     static let newLink: UInt16 = 16

@@ -76,9 +76,12 @@ package struct NetworkRoute: Sendable, Equatable {
         var result = Array(payload.prefix(Self.structureBytes))
         let flags = result.number(at: 8, as: UInt32.self) & Self.ownFlags
         result.replaceSubrange(8..<12, with: withUnsafeBytes(of: flags) { Array($0) })
+        let attributes = NetlinkAttribute.list(payload[Self.structureBytes...])
+        // The hops of an object of their own are shown with the route, and must not be said with it.
+        let isByObject = attributes.contains { $0.type == 30 }
+        let hops: Set<UInt16> = isByObject ? [4, 5, 9, 18, 21, 22] : []
         // Not RTA_CACHEINFO, which is the kernel's book-keeping.
-        for attribute in NetlinkAttribute.list(payload[Self.structureBytes...])
-        where attribute.type != 12 {
+        for attribute in attributes where attribute.type != 12 && !hops.contains(attribute.type) {
             var attribute = attribute
             if attribute.type == 9 { attribute.value = Self.withoutStates(attribute.value) }
             result += attribute.encoded
@@ -178,6 +181,21 @@ package enum NetworkRoutes {
             flags: Netlink.create | Netlink.replace, route.restoring)
     }
 
+    /// Adds a route where there is none with the same destination, metric and table.
+    ///
+    /// - Returns: whether it was added; false: there is one, and it stays.
+    package static func add(_ route: NetworkRoute) throws(NetlinkFailure) -> Bool {
+        do throws(NetlinkFailure) {
+            _ = try NetlinkSocket().ask(
+                "add the route to \(route.prefix)", type: Netlink.newRoute,
+                flags: Netlink.create | Netlink.exclusive, route.restoring)
+            return true
+        } catch {
+            guard error.errno == EEXIST else { throw error }
+            return false
+        }
+    }
+
     /// Removes a route; it is no error that it is not there any more.
     package static func remove(_ route: NetworkRoute) throws(NetlinkFailure) {
         do throws(NetlinkFailure) {
@@ -191,6 +209,10 @@ package enum NetworkRoutes {
 }
 
 extension NetworkRoute {
+    /// Whether somebody has made it with `ip` or a script, and not the kernel or a routing program:
+    /// RTPROT_BOOT, RTPROT_STATIC.
+    package var isByHand: Bool { payload[5] == 3 || payload[5] == 4 }
+
     /// Whether one takes the other's place: the same destination, metric and table.
     package func isSamePlace(as other: NetworkRoute) -> Bool {
         // For IPv6 the kernel says 1024 where nobody has named a metric.
@@ -220,22 +242,29 @@ extension NetworkRoute {
     }
 
     /// The route as hexadecimal digits, to be kept.
-    package var hex: String {
-        let digits = Array("0123456789abcdef".utf8)
-        return String(
-            decoding: payload.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] },
-            as: UTF8.self)
-    }
+    package var hex: String { Hexadecimal.text(payload) }
 
     /// Reads what `hex` gave.
     package init?(hex: String) {
-        let digits = hex.utf8.compactMap { digit in
+        guard let bytes = Hexadecimal.bytes(hex) else { return nil }
+        self.init(payload: bytes)
+    }
+}
+
+/// Bytes as pairs of hexadecimal digits.
+enum Hexadecimal {
+    static func text(_ bytes: [UInt8]) -> String {
+        let digits = Array("0123456789abcdef".utf8)
+        return String(
+            decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] },
+            as: UTF8.self)
+    }
+
+    static func bytes(_ text: String) -> [UInt8]? {
+        let digits = text.utf8.compactMap { digit in
             Character(UnicodeScalar(digit)).hexDigitValue.map(UInt8.init)
         }
-        guard digits.count == hex.utf8.count, digits.count.isMultiple(of: 2) else { return nil }
-        let bytes = stride(from: 0, to: digits.count, by: 2).map {
-            digits[$0] << 4 | digits[$0 + 1]
-        }
-        self.init(payload: bytes)
+        guard digits.count == text.utf8.count, digits.count.isMultiple(of: 2) else { return nil }
+        return stride(from: 0, to: digits.count, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
     }
 }

@@ -45,6 +45,8 @@ package struct WireGuardTool: Sendable {
         try each(name, "persistent-keepalive", 2, places) { index, fields in
             device.peers[index].keepalive = Int(UInt16(fields[1]) ?? 0)
         }
+        let port = String(decoding: try ask(name, "listen-port"), as: UTF8.self)
+        device.listenPort = Int(port.prefix { $0.isNumber }) ?? 0
         let mark = String(decoding: try ask(name, "fwmark"), as: UTF8.self)
         device.mark = Self.mark(mark)
         return device

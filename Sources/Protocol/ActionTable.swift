@@ -47,7 +47,10 @@ package enum ActionTable {
         ),
         (
             "mesh_healer",
-            ["ping_peer", "restart_wireguard", "regenerate_config", "failover_route"]
+            [
+                "ping_peer", "resolve_endpoint", "restart_wireguard", "regenerate_config",
+                "failover_route",
+            ]
         ),
         ("loop_breaker", ["circuit_break", "reset_chain"]),
     ]

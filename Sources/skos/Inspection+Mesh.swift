@@ -54,7 +54,7 @@ extension Inspection {
         let reason = entry["reason"]?.string.map { ": \($0)" } ?? ""
         let age = entry["handshake_age_s"]?.integer.map { ", handshake \($0) s ago" } ?? ""
         let state = entry["state"]?.string ?? "unknown"
-        let isFine = state == "healthy"
+        let isFine = state == "healthy" || state == "away"
         return Finding("peer", isFine ? .ok : .warn, "\(name) is \(state)\(reason)\(age)")
     }
 }

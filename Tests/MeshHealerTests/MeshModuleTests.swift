@@ -23,7 +23,8 @@ struct MeshModuleTests {
         #expect(module.name == "mesh")
         #expect(
             Set(module.verbs().map(\.name)) == [
-                "ping_peer", "restart_wireguard", "regenerate_config", "failover_route",
+                "ping_peer", "resolve_endpoint", "restart_wireguard", "regenerate_config",
+                "failover_route",
             ])
     }
 

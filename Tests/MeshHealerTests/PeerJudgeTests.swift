@@ -141,6 +141,30 @@ struct PeerJudgeTests {
         #expect(course.fault == .unreachable)
     }
 
+    @Test("a new session at the end of a trouble is not taken for a filtered peer")
+    func renewed() {
+        var course = PeerCourse()
+        for (rx, tx) in Self.cases[0].1 { course.look(rx: rx, tx: tx, answered: false) }
+        #expect(course.fault == .unreachable)
+        course.facts.handshake = course.now.seconds + 4
+        course.look(rx: 180, tx: 148, answered: false)
+        #expect(course.fault == nil)
+        course.healthy()
+        #expect(course.verdict.state == .healthy)
+    }
+
+    @Test("data that comes before the next echo is no sign of a filter")
+    func returning() {
+        var course = PeerCourse()
+        for (rx, tx) in Self.cases[0].1 { course.look(rx: rx, tx: tx, answered: false) }
+        // Somebody else's echo was answered, and then ours.
+        course.seconds += 1
+        course.facts.received += 80
+        #expect(course.judge.observe(course.facts, at: course.now).state != .faulty(.filtered))
+        course.healthy()
+        #expect(course.verdict.state == .healthy)
+    }
+
     @Test("counters that were reset begin the watch anew")
     func reset() {
         var course = PeerCourse()
@@ -206,7 +230,12 @@ struct PeerJudgeTests {
     func unproven() {
         var course = PeerCourse(proven: false)
         for _ in 0..<8 { course.look(rx: 32, tx: 80, answered: false) }
-        #expect(course.verdict.state == .healthy, "its handshake is 40 seconds old")
+        #expect(course.verdict.state != .healthy, "its handshake is from before it was asked")
+        #expect(course.fault == nil)
+        course.facts.handshake = course.now.seconds
+        course.look(rx: 32, tx: 80, answered: false)
+        #expect(course.verdict.state == .healthy)
+        #expect(course.verdict.isByHandshake)
         course.facts.handshake -= 200
         for _ in 0..<8 { course.look(rx: 0, tx: 148, answered: false) }
         #expect(course.fault == .unreachable)

@@ -126,6 +126,21 @@ struct RouteTests {
         #expect(output.exitCode == 0, "ip \(words.joined(separator: " "))")
     }
 
+    @Test("a route whose way is an object of its own, as routing programs have, comes back")
+    func nextHopObject() async throws {
+        let crossing = try Crossing()
+        try crossing.route("nexthop", "add", "id", "7", "via", "10.1.0.9", "dev", "m0")
+        try crossing.route("route", "add", "10.88.0.0/24", "nhid", "7", "metric", "50")
+        let before = try crossing.routes()
+        #expect(before.contains("nhid 7"))
+        let verb = verb([setting("10.88.0.0/24", "m1", via: "10.2.0.9", metric: 50)])
+        let plan = try await inside(crossing.space) { try verb.plan(Self.call) }
+        _ = try await inside(crossing.space) { try verb.execute(plan) }
+        #expect(try crossing.routes().contains("10.88.0.0/24 via 10.2.0.9 dev m1"))
+        _ = try await inside(crossing.space) { try verb.undo(plan.undo, remaining: []) }
+        #expect(try crossing.routes() == before)
+    }
+
     @Test("where there was no route there is none again; tables are kept apart")
     func none() async throws {
         let crossing = try Crossing()
@@ -237,6 +252,7 @@ final class RealRoutes: MeshNetwork {
     func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way? {
         base.way(to: address, mark: mark)
     }
+    func routed(_ link: NetworkLink, isV6: Bool) -> [IPPrefix]? { base.routed(link, isV6: isV6) }
     func echo(_ targets: [EchoTarget], limit: Duration) -> [EchoOutcome] {
         base.echo(targets, limit: limit)
     }

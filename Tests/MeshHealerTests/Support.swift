@@ -16,6 +16,7 @@ final class FakeNetwork: MeshNetwork {
         var failures: [String: String] = [:]
         var mishaps: [String: String] = [:]
         var ways: [IPAddress: NetworkRoutes.Way] = [:]
+        var routed: [IPPrefix] = []
         /// The addresses that answer.
         var answering: Set<IPAddress> = []
         var files: [String: String] = [:]
@@ -47,6 +48,8 @@ final class FakeNetwork: MeshNetwork {
     func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way? {
         node.withLock { $0.ways[address] }
     }
+
+    func routed(_ link: NetworkLink, isV6: Bool) -> [IPPrefix]? { node.withLock { $0.routed } }
 
     func echo(_ targets: [EchoTarget], limit: Duration) -> [EchoOutcome] {
         node.withLock { node in

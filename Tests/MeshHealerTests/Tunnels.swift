@@ -45,7 +45,7 @@ final class Tunnels: Sendable {
         prefix = "s\(String(getpid() % 46_656, radix: 36))\(String(number, radix: 36))"
         directory = try NodeRoot()
         var keys: [String: String] = [:]
-        for name in ["a", "b", "c"] {
+        for name in ["a", "b", "c", "other"] {
             let secret = try command("wg", "genkey").output
             try secret.write(
                 toFile: "\(directory.path)/\(name).key", atomically: false, encoding: .utf8)
@@ -72,6 +72,7 @@ final class Tunnels: Sendable {
             let pids = (try? command("ip", "netns", "pids", space(name)))?.output ?? ""
             for pid in pids.split(separator: "\n").compactMap({ pid_t($0) }) { kill(pid, SIGKILL) }
             _ = try? command("ip", "netns", "del", space(name))
+            try? FileManager.default.removeItem(atPath: "/etc/netns/\(space(name))")
             unlink("/var/run/wireguard/\(tunnel(name)).sock")
         }
     }
@@ -176,22 +177,54 @@ final class Tunnels: Sendable {
     }
 
     private func configure() throws {
-        for (number, name) in ["a", "b", "c"].enumerated() {
-            let tunnel = tunnel(name)
-            try ip("-n", space(name), "addr", "add", "10.88.0.\(number + 1)/24", "dev", tunnel)
-            try ip("-n", space(name), "link", "set", tunnel, "mtu", "1420", "up")
-            try exec(
-                name, "wg", "set", tunnel, "listen-port", "51820", "private-key",
-                "\(directory.path)/\(name).key")
-        }
+        for (number, name) in ["a", "b", "c"].enumerated() { try configure(name, number + 1) }
         for (number, name) in ["b", "c"].enumerated() {
             try exec(
                 "a", "wg", "set", tunnel("a"), "peer", key(name), "endpoint",
                 "10.99.\(number + 1).2:51820", "allowed-ips", "10.88.0.\(number + 2)/32")
-            try exec(
-                name, "wg", "set", tunnel(name), "peer", key("a"), "endpoint",
-                "10.99.\(number + 1).1:51820", "allowed-ips", "10.88.0.1/32")
+            try befriend(name, number + 1)
         }
+    }
+
+    /// Gives a tunnel its address, its port and its key.
+    func configure(_ name: String, _ number: Int) throws {
+        let tunnel = tunnel(name)
+        try ip("-n", space(name), "addr", "add", "10.88.0.\(number)/24", "dev", tunnel)
+        try ip("-n", space(name), "link", "set", tunnel, "mtu", "1420", "up")
+        try exec(
+            name, "wg", "set", tunnel, "listen-port", "51820", "private-key",
+            "\(directory.path)/\(name).key")
+    }
+
+    /// Makes A a peer of another.
+    func befriend(_ name: String, _ number: Int) throws {
+        try exec(
+            name, "wg", "set", tunnel(name), "peer", key("a"), "endpoint",
+            "10.99.\(number).1:51820", "allowed-ips", "10.88.0.1/32")
+    }
+
+    /// B looks for A in a wrong place, so that it does not call A by itself.
+    func loseA() throws {
+        try exec(
+            "b", "wg", "set", tunnel("b"), "peer", key("a"), "endpoint", "10.99.1.78:51820")
+    }
+
+    /// Gives B another address outside of the tunnel.
+    func moveB() throws {
+        // Removing the first address of a network removes its others, so in this order.
+        try ip("-n", space("b"), "addr", "del", "10.99.1.2/24", "dev", cable("b", "a"))
+        try ip("-n", space("b"), "addr", "add", "10.99.1.9/24", "dev", cable("b", "a"))
+    }
+
+    /// Tells the programs that are started in A from now on, and those that look again, what a name
+    /// stands for.
+    func name(_ host: String, _ address: String) throws {
+        let directory = "/etc/netns/\(space("a"))"
+        try FileManager.default.createDirectory(
+            atPath: directory, withIntermediateDirectories: true)
+        // In its place: those that have the file mounted keep it.
+        try "127.0.0.1 localhost\n\(address) \(host)\n".write(
+            toFile: "\(directory)/hosts", atomically: false, encoding: .utf8)
     }
 
     /// A's own key, as its file holds it.
@@ -232,6 +265,15 @@ final class Tunnels: Sendable {
             "add chain inet test drops { type filter hook \(hook) priority 0 ; policy accept ; }")
         let match = source.map { "ip daddr \($0) " } ?? ""
         try exec(name, "nft", "add rule inet test drops \(match)udp dport 51820 drop")
+    }
+
+    /// Makes a namespace drop the echoes that come out of its tunnel.
+    func dropEchoes(_ name: String) throws {
+        try exec(name, "nft", "add", "table", "inet", "test")
+        try exec(
+            name, "nft",
+            "add chain inet test drops { type filter hook input priority 0 ; policy accept ; }")
+        try exec(name, "nft", "add rule inet test drops icmp type echo-request drop")
     }
 
     func undrop(_ name: String) throws { try exec(name, "nft", "delete", "table", "inet", "test") }

@@ -6,7 +6,7 @@ let arguments = CommandLine.arguments
 let usage = """
     usage: skos-bench [--rounds N] [--files N] [--only WHAT]…
     WHAT: latency throughput burst heartbeats agent agents checks chains up cleanup
-          mounts
+          mounts mesh
     Environment: SKOS_BINARY (default .build/release/skos), NATS_SERVER (default nats-server on PATH).
     """
 
@@ -63,6 +63,7 @@ do {
     if wants("up") { try bench.startUp() }
     if wants("cleanup") { try bench.cleanup(files: files) }
     if wants("mounts") { try bench.mounts(count: 500) }
+    if wants("mesh") { try bench.mesh(count: 20) }
     print("\n| what | floor | SKOS | ratio | line | holds |\n|---|---|---|---|---|---|")
     for row in bench.rows {
         let holds = row.holds.map { $0 ? "yes" : "**no**" } ?? "–"

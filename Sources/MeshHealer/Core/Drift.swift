@@ -15,8 +15,9 @@ package struct ConfiguredPeer: Sendable, Equatable {
 package enum Drift {
     /// One difference.
     package struct Finding: Sendable, Equatable {
+        /// Empty: it is about the interface itself.
         package var peer: String
-        /// `missing`, `unknown` or `allowed_ips`.
+        /// `missing`, `unknown`, `allowed_ips`, `routes` or `listen_port`.
         package var kind: String
         package var meaning: String
         package var details: JSON.Object
@@ -69,6 +70,26 @@ package enum Drift {
                     details: ["difference": "unknown"]))
         }
         return findings
+    }
+
+    /// Ranges of a peer that are routed into the tunnel no more.
+    package static func routes(_ peer: String, _ ranges: [String]) -> Finding {
+        Finding(
+            peer: peer, kind: "routes",
+            meaning: "routes into the tunnel that the configuration file calls for are gone",
+            details: ["difference": "routes", "not_routed": list(ranges)])
+    }
+
+    /// The interface listens elsewhere; `nil`: it does not, or the file leaves it open.
+    package static func port(running: Int, configured: Int?) -> Finding? {
+        guard let configured, configured != 0, running != configured else { return nil }
+        return Finding(
+            peer: "", kind: "listen_port",
+            meaning: "it listens on port \(running), and the configuration file says \(configured)",
+            details: [
+                "difference": "listen_port", "running": .integer(Int64(running)),
+                "configured": .integer(Int64(configured)),
+            ])
     }
 
     private static func list(_ ranges: [String]) -> JSON {

@@ -34,7 +34,11 @@ package struct EndpointWatch: Sendable {
         }
         if move?.to != endpoint { move = Move(from: home, to: endpoint, since: now) }
         // Long enough there, and well: that is where it is now.
-        if let move, facts.echo.lost == 0, now - move.since >= Self.settleTime {
+        let isWell =
+            facts.echo.lost == 0
+            || facts.echo.answeredAt == nil
+                && move.map { facts.handshake > $0.since.seconds } == true
+        if let move, isWell, now - move.since >= Self.settleTime {
             self.home = endpoint
             self.move = nil
         }

@@ -42,6 +42,8 @@ package struct EchoRecord: Sendable, Equatable {
     package var firstSentAt: Timestamp?
     /// The first of the echoes that were not answered since.
     package var lostSince: Timestamp?
+    /// When the last one was sent that was not answered.
+    package var lastLostAt: Timestamp?
     /// How many were not answered since the last that was.
     package var lost = 0
     /// Why the last one did not even leave; `nil`: it did.
@@ -64,6 +66,7 @@ package struct EchoRecord: Sendable, Equatable {
             lost = 0
         } else {
             lostSince = lostSince ?? sentAt
+            lastLostAt = sentAt
             lost += 1
         }
     }
@@ -83,6 +86,8 @@ package enum PeerFault: String, Sendable, CaseIterable {
 package struct PeerVerdict: Sendable, Equatable {
     package enum State: Sendable, Equatable {
         case healthy
+        /// It does not answer, and that is no fault: it comes and goes as it likes.
+        case away
         /// Not known now, and why: nothing is raised or cleared.
         case unknown(String)
         case faulty(PeerFault)
@@ -96,6 +101,8 @@ package struct PeerVerdict: Sendable, Equatable {
     package var meaning = ""
     /// The handshake is so old that the tunnel cannot carry anything.
     package var isDead = false
+    /// Healthy by its handshake alone: what is inside of the tunnel may still be filtered.
+    package var isByHandshake = false
     /// Members for the alert's details.
     package var evidence = JSON.Object()
 

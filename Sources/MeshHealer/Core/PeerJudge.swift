@@ -23,6 +23,8 @@ package struct PeerJudge: Sendable {
         var handshake: Int64
         var received: UInt64
         var sent: UInt64
+        /// When it began anew with a new session.
+        var renewedAt: Timestamp?
         /// When a step of the peer's attempts to shake hands was seen.
         var attempts: [Timestamp] = []
         /// When signs of life were seen.
@@ -65,14 +67,21 @@ package struct PeerJudge: Sendable {
         if facts.echo.lost == 0, !isUnderlayGone, facts.routeFault == nil {
             return PeerVerdict(.healthy)
         }
+        // Wherever it is, and whether it sleeps: nobody misses it.
+        if facts.isRoaming, facts.routeFault == nil { return PeerVerdict(.away) }
         if isUnderlayGone || facts.routeFault != nil { return nil }
         guard facts.echo.answeredAt == nil else { return nil }
         // It has never answered an echo, and perhaps never will: many hosts do not.
-        if facts.isRoaming { return PeerVerdict(.unknown("it comes and goes as it likes")) }
         if facts.endpoint == nil { return PeerVerdict(.unknown("its endpoint is not known")) }
-        let age = now - Timestamp(seconds: facts.handshake)
-        if facts.handshake != 0, age <= Self.deadAge { return PeerVerdict(.healthy) }
-        return nil
+        let shaken = Timestamp(seconds: facts.handshake)
+        guard facts.handshake != 0, now - shaken <= Self.deadAge else { return nil }
+        // One from before it was asked says nothing of how it is now.
+        guard let lostSince = facts.echo.lostSince, shaken > lostSince else {
+            return PeerVerdict(.unknown("it has not answered an echo yet, nor shaken hands since"))
+        }
+        var verdict = PeerVerdict(.healthy)
+        verdict.isByHandshake = true
+        return verdict
     }
 
     /// Whether the way to the endpoint was there and has gone.
@@ -95,6 +104,15 @@ package struct PeerJudge: Sendable {
             // Echoes may be lost for longer; what the counters did meanwhile is not known.
             self.trouble = Trouble(
                 since: now, handshake: facts.handshake, received: facts.received, sent: facts.sent)
+            return
+        }
+        // The end of most troubles is a new session, and the echo comes only after it: what was seen before
+        // says nothing any more. Not each time: sessions may come and go all the while.
+        let isSettled = trouble.renewedAt.map { now - $0 >= Self.watchTime * 2 } ?? true
+        if facts.handshake > trouble.handshake, isSettled {
+            self.trouble = Trouble(
+                since: now, handshake: facts.handshake, received: facts.received, sent: facts.sent,
+                renewedAt: now)
             return
         }
         let step = facts.received - last.received
@@ -148,7 +166,11 @@ package struct PeerJudge: Sendable {
         guard facts.echo.lost >= Self.lostLimit, now - trouble.since >= Self.watchTime else {
             return PeerVerdict(.unknown("echoes are lost; the counters are being watched"))
         }
-        func recent(_ times: [Timestamp]) -> Int { times.count { now - $0 <= Self.signTime } }
+        // What came after the last echo may be the end of the trouble: the next echo tells.
+        let asked = facts.echo.lastLostAt ?? now
+        func recent(_ times: [Timestamp]) -> Int {
+            times.count { now - $0 <= Self.signTime && $0 <= asked }
+        }
         let isNewSession = facts.handshake > trouble.handshake
         if !trouble.attempts.isEmpty, !isNewSession, facts.sent == trouble.sent {
             return fault(

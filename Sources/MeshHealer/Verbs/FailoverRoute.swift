@@ -65,7 +65,9 @@ struct FailoverRoute: Verb {
         let device = try toolkit.device(link)
         let peers = device.peers.filter { subject.peer == nil || $0.publicKey == subject.peer }
         let answers = toolkit.echo(peers, link.name, limit: .seconds(1))
-        guard answers.values.contains(where: \.isAnswer) else { return }
+        guard answers.values.contains(where: \.isAnswer) else {
+            return try MeshToolkit.checkAsked(answers)
+        }
         throw MeshToolkit.permanent(
             "it answers through \(subject.interface): its routes stay where they are")
     }

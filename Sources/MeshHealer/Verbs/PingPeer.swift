@@ -10,6 +10,8 @@ struct PingPeer: Verb {
     let toolkit: MeshToolkit
     /// Echoes in one call.
     static let count = 5
+    /// As many rounds without any answer are enough.
+    static let silentLimit = 2
     /// How long each may take; a handshake that has to be made first takes its time.
     static let limit: Duration = .seconds(2)
 
@@ -50,8 +52,12 @@ struct PingPeer: Verb {
         let subject = try toolkit.subject(plan.undo)
         let (link, peers) = try select(subject)
         var answers: [String: Int64] = [:]
+        var sent = 0
         var fastest: [String: Double] = [:]
-        for _ in 0..<Self.count {
+        for round in 0..<Self.count {
+            // What is silent this long will not speak: others wait for their turn.
+            if round >= Self.silentLimit, answers.values.allSatisfy({ $0 == 0 }) { break }
+            sent += 1
             for (peer, outcome) in toolkit.echo(peers, link.name, limit: Self.limit) {
                 guard case .answered(let time) = outcome else {
                     answers[peer] = answers[peer] ?? 0
@@ -65,11 +71,11 @@ struct PingPeer: Verb {
         let alive = answers.values.count { $0 > 0 }
         guard alive > 0 else {
             throw MeshToolkit.transient(
-                "none of \(Self.count) echoes through \(link.name) was answered")
+                "none of \(sent) echoes through \(link.name) was answered")
         }
         let entries = answers.sorted { $0.key < $1.key }.prefix(64).map { peer, count -> JSON in
             var entry: JSON.Object = [
-                "peer": .string(peer), "sent": .integer(Int64(Self.count)),
+                "peer": .string(peer), "sent": .integer(Int64(sent)),
                 "answered": .integer(count),
             ]
             entry["fastest_ms"] = fastest[peer].map(JSON.number)

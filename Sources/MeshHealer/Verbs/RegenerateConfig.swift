@@ -2,6 +2,7 @@ import Antibody
 import Glibc
 import Platform
 import Protocol
+import Settings
 
 /// The action `regenerate_config`: writes an interface's configuration file anew, from its template or
 /// from what runs, with the key that the node has already. It never makes a key.
@@ -27,12 +28,18 @@ struct RegenerateConfig: Verb {
         let text = try compose(name)
         let path = NodeNetwork.path(name)
         let old = toolkit.network.configuration(name)
+        var status = stat()
+        guard old != nil || lstat(toolkit.root.real(path), &status) != 0 else {
+            throw MeshToolkit.permanent(
+                "\(toolkit.root.real(path)) is there and cannot be read: it is not written over")
+        }
         if let old, old == Array(text.content.utf8) {
             throw MeshToolkit.permanent(
                 "\(toolkit.root.real(path)) is already what \(text.source) says")
         }
         var undo: JSON.Object = ["interface": .string(name), "path": .string(path)]
         if old != nil { undo["backup"] = .string(try freeBackup(path)) }
+        undo["written"] = .string(Self.mark(Array(text.content.utf8)))
         let effect: JSON.Object = [
             "path": .string(toolkit.root.real(path)), "source": .string(text.source),
             "key_source": .string(text.keySource), "backup": undo["backup"] ?? .null,
@@ -84,7 +91,8 @@ struct RegenerateConfig: Verb {
                 content: template.with(privateKey: key), source: "the template",
                 keySource: keySource)
         }
-        if old?.privateKey != nil, old?.peers.isEmpty == false {
+        // Some files let a program set the key.
+        if old?.privateKey != nil || old?.has("postup") == true, old?.peers.isEmpty == false {
             throw MeshToolkit.permanent(
                 "\(path) is in order, and there is no \(toolkit.root.real(templatePath)) to make it "
                     + "from")
@@ -111,12 +119,21 @@ struct RegenerateConfig: Verb {
         } catch { throw MeshToolkit.permanent(error.reason) }
     }
 
+    /// By which a file is known again, without anything that is secret.
+    private static func mark(_ bytes: [UInt8]) -> String {
+        let text = (try? WireGuardConf(bytes))?.withoutSecrets ?? ""
+        return LoadedConfig.fingerprint(of: Array(text.utf8))
+    }
+
     func execute(_ plan: VerbPlan) throws(VerbFailure) -> JSON.Object {
         guard let name = plan.undo["interface"]?.string, let path = plan.undo["path"]?.string else {
             throw MeshToolkit.permanent("the plan names no interface")
         }
         let text = try compose(name)
         let real = toolkit.root.real(path)
+        guard Self.mark(Array(text.content.utf8)) == plan.undo["written"]?.string else {
+            throw MeshToolkit.transient("\(name) has changed since this was planned")
+        }
         do throws(FileFailure) {
             if let backup = plan.undo["backup"]?.string,
                 let old = toolkit.network.configuration(name)
@@ -142,8 +159,11 @@ struct RegenerateConfig: Verb {
     /// Makes a running interface follow its file.
     private func apply(_ name: String) -> String {
         do throws(VerbFailure) {
-            guard try toolkit.link(name) != nil else { return "no: \(name) is not there" }
-            try WireGuardRepair(toolkit: toolkit).synchronize(name)
+            guard let link = try toolkit.link(name) else { return "no: \(name) is not there" }
+            let device = try toolkit.device(link)
+            let answers = toolkit.echo(device.peers, name, limit: .seconds(1))
+            let ill = device.peers.map(\.publicKey).filter { answers[$0]?.isAnswer != true }
+            try WireGuardRepair(toolkit: toolkit).synchronize(name, ill: Set(ill))
             return "yes"
         } catch { return "no: \(error.reason)" }
     }
@@ -153,6 +173,13 @@ struct RegenerateConfig: Verb {
             throw MeshToolkit.permanent("the record names no interface")
         }
         let real = toolkit.root.real(path)
+        guard let current = toolkit.network.configuration(name) else {
+            return ["path": .string(real), "state": "unchanged"]
+        }
+        // Somebody else's by now, or not written yet: what is not ours is not taken away.
+        guard Self.mark(current) == undo["written"]?.string else {
+            return ["path": .string(real), "state": "superseded"]
+        }
         guard let backup = undo["backup"]?.string else {
             // There was no file before.
             if unlink(real) != 0, errno != ENOENT {

@@ -6,21 +6,34 @@ import Runtime
 import Settings
 
 /// The action `restart_wireguard`: brings a tunnel or one of its peers back, by the gentlest step that
-/// does it.
+/// does it. As `resolve_endpoint` it takes the one step that its name says.
 ///
 /// Steps that disturb other peers are left out while one of those is alive, and steps that cut the
 /// tunnel while NATS is reached through it. What was left out, and why, is part of the result.
 struct RestartWireGuard: Verb {
-    let name = "restart_wireguard"
+    var name = "restart_wireguard"
     let isReversible = false
     let family = "mesh_restart"
     let toolkit: MeshToolkit
+    /// The steps it may take.
+    var allowed = Step.allCases
+
+    init(toolkit: MeshToolkit) { self.toolkit = toolkit }
+
+    /// The action `resolve_endpoint`: the endpoint that the file says, its name resolved anew.
+    static func resolveEndpoint(_ toolkit: MeshToolkit) -> RestartWireGuard {
+        var verb = RestartWireGuard(toolkit: toolkit)
+        verb.name = "resolve_endpoint"
+        verb.allowed = [.endpoint]
+        return verb
+    }
 
     /// From the gentlest to the hardest.
     enum Step: String, CaseIterable {
         case linkUp = "link_up"
-        case endpoint, syncconf
+        case routes, endpoint, syncconf
         case linkCycle = "link_down_up"
+        case start = "wg_quick_up"
         case unit = "systemd_unit"
     }
 
@@ -32,85 +45,141 @@ struct RestartWireGuard: Verb {
     static let peerLimit = 64
 
     var summary: String {
-        "bring a tunnel, or one peer of it, back by the gentlest step that does it; parameter resource: "
-            + "an interface, or an interface, a slash and a peer's public key"
+        let resource =
+            "parameter resource: an interface, or an interface, a slash and a peer's public key"
+        return allowed == [.endpoint]
+            ? "give peers that do not answer the endpoint of their file, its name resolved anew; \(resource)"
+            : "bring a tunnel, or one peer of it, back by the gentlest step that does it; \(resource)"
     }
 
     // MARK: Planning
 
+    /// What is to be done.
+    private struct Intent {
+        var steps: [Step] = []
+        /// Steps that are left out, and why.
+        var skipped = JSON.Object()
+        /// The peers that are to come back by it.
+        var ill: [String] = []
+        /// Whether something runs otherwise than the file says.
+        var isDifferent = false
+
+        mutating func skip(_ step: Step, _ reason: String) {
+            skipped[step.rawValue] = .string(reason)
+        }
+
+        mutating func add(_ step: Step, unless reason: String?) {
+            if let reason { skip(step, reason) } else { steps.append(step) }
+        }
+    }
+
     func plan(_ call: VerbCall) throws(VerbFailure) -> VerbPlan {
         let subject = try toolkit.subject(call.parameters)
         try toolkit.checkRights(subject.interface)
-        var skipped = JSON.Object()
-        var ill = subject.peer.map { [$0] } ?? []
-        let steps = try steps(subject, &ill, &skipped)
-        guard !steps.isEmpty else {
-            let reasons = skipped.members.map { "\($0.name): \($0.value.string ?? "")" }
+        var intent = try intent(subject)
+        intent.steps.removeAll { !allowed.contains($0) }
+        guard !intent.steps.isEmpty else {
+            let reasons = intent.skipped.members.filter { member in
+                Step(rawValue: member.name).map(allowed.contains) == true
+            }.map { "\($0.name): \($0.value.string ?? "")" }
             throw MeshToolkit.permanent(
-                "nothing can be done for \(subject.interface): "
-                    + reasons.joined(separator: "; "))
+                reasons.isEmpty
+                    ? "nothing is to be done for \(subject.interface) that \(name) does"
+                    : "nothing can be done for \(subject.interface): "
+                        + reasons.joined(separator: "; "))
         }
         let effect: JSON.Object = [
             "resource": call.parameters["resource"] ?? .null,
-            "steps": .array(steps.map { .string($0.rawValue) }), "left_out": .object(skipped),
+            "steps": .array(intent.steps.map { .string($0.rawValue) }),
+            "left_out": .object(intent.skipped),
         ]
         var undo = effect
-        undo["peers"] = .array(ill.prefix(Self.peerLimit).map(JSON.string))
+        undo["peers"] = .array(intent.ill.prefix(Self.peerLimit).map(JSON.string))
+        undo["different"] = .bool(intent.isDifferent)
+        if intent.steps.contains(.linkCycle) {
+            let snapshot = try WireGuardRepair(toolkit: toolkit).snapshot(subject.interface)
+            undo["link"] = snapshot.json
+        }
         return VerbPlan(undo: undo, effect: effect)
     }
 
     /// What can be done, and who is to come back by it.
-    private func steps(
-        _ subject: MeshToolkit.Subject, _ silent: inout [String], _ skipped: inout JSON.Object
-    ) throws(VerbFailure) -> [Step] {
-        let unit = unitObstacle(subject.interface)
-        guard let link = try toolkit.link(subject.interface) else {
-            if let unit { skipped[Step.unit.rawValue] = .string(unit) }
-            return unit == nil ? [.unit] : []
-        }
+    private func intent(_ subject: MeshToolkit.Subject) throws(VerbFailure) -> Intent {
+        guard let link = try toolkit.link(subject.interface) else { return gone(subject) }
         let device = try toolkit.device(link)
-        if let peer = subject.peer, !device.peers.contains(where: { $0.publicKey == peer }) {
+        var intent = Intent()
+        let isMissing = subject.peer.map { peer in
+            !device.peers.contains { $0.publicKey == peer }
+        }
+        if !link.isUp {
+            intent.steps = [.linkUp]
+            intent.add(.unit, unless: unitObstacle(subject.interface))
+            return intent
+        }
+        let difference = try WireGuardRepair(toolkit: toolkit).difference(link, subject.peer)
+        intent.isDifferent = !difference.isEmpty
+        if isMissing == true, let peer = subject.peer {
             // A peer that is only in the file comes back with the file.
-            if let obstacle = syncObstacle(device) {
-                skipped[Step.syncconf.rawValue] = .string(obstacle)
-                return []
-            }
-            return [.syncconf]
+            intent.ill = [peer]
+            intent.add(.syncconf, unless: fileObstacle(subject))
+            return intent
         }
-        guard link.isUp else {
-            if let unit { skipped[Step.unit.rawValue] = .string(unit) }
-            return unit == nil ? [.linkUp, .unit] : [.linkUp]
-        }
-        let ill = try silentPeers(device, subject.peer)
-        silent = ill.map(\.publicKey)
-        var steps: [Step] = []
-        if let obstacle = endpointObstacle(ill, device) {
-            skipped[Step.endpoint.rawValue] = .string(obstacle)
-        } else {
-            steps.append(.endpoint)
-        }
-        if let obstacle = syncObstacle(device) {
-            skipped[Step.syncconf.rawValue] = .string(obstacle)
-        } else {
-            steps.append(.syncconf)
-        }
+        let ill = try silentPeers(device, subject.peer, difference)
+        // Somebody may be away all the time: what the file says of the interface is no matter of that.
+        if subject.peer != nil || difference.isEmpty { intent.ill = ill.map(\.publicKey) }
+        if !difference.routes.isEmpty { intent.steps.append(.routes) }
+        intent.add(.endpoint, unless: endpointObstacle(ill, device))
+        intent.add(.syncconf, unless: syncObstacle(subject, difference))
+        // First of all it is to run as it is configured; whether that was enough is seen then.
+        guard difference.isEmpty else { return intent }
         if let obstacle = cutObstacle(device, link, ill) {
-            skipped[Step.linkCycle.rawValue] = .string(obstacle)
-            skipped[Step.unit.rawValue] = .string(obstacle)
-            return steps
+            intent.skip(.linkCycle, obstacle)
+            intent.skip(.unit, obstacle)
+            return intent
         }
-        steps.append(.linkCycle)
-        if let unit { skipped[Step.unit.rawValue] = .string(unit) } else { steps.append(.unit) }
-        return steps
+        intent.steps.append(.linkCycle)
+        intent.add(.unit, unless: unitObstacle(subject.interface))
+        return intent
+    }
+
+    /// The ways to make an interface anew that has gone.
+    private func gone(_ subject: MeshToolkit.Subject) -> Intent {
+        var intent = Intent()
+        let name = subject.interface
+        var file: String?
+        switch toolkit.configuration(name) {
+        case .failure(let failure): file = failure.reason
+        case .success(let conf):
+            if conf.privateKey == nil { file = "the configuration file holds no private key" }
+        }
+        guard Systemd.isRunning(toolkit.root) else {
+            intent.skip(.unit, "systemd does not run here")
+            intent.add(.start, unless: file ?? WireGuardQuick.obstacle)
+            return intent
+        }
+        let unit = "wg-quick@\(name).service"
+        // What the agent started would end with the agent's own unit.
+        intent.skip(.start, "systemd runs here, so that it is for \(unit)")
+        let obstacle = unitObstacle(name)
+        let canStart = file == nil && Systemd.exists(unit)
+        intent.add(.unit, unless: canStart ? nil : obstacle.map { file ?? $0 })
+        return intent
     }
 
     /// The peers that do not answer, of those that are meant.
     private func silentPeers(
-        _ device: WireGuardDevice, _ peer: String?
+        _ device: WireGuardDevice, _ peer: String?, _ difference: WireGuardRepair.Difference
     ) throws(VerbFailure) -> [WireGuardPeer] {
         let meant = device.peers.filter { peer == nil || $0.publicKey == peer }
         let answers = toolkit.echo(meant, device.name, limit: .seconds(1))
-        let silent = meant.filter { answers[$0.publicKey]?.isAnswer != true }
+        try MeshToolkit.checkAsked(answers)
+        let now = SteadyClock.wallTime()
+        let silent = meant.filter { one in
+            guard let answer = answers[one.publicKey] else { return peer != nil }
+            // Of all peers, those that shake hands are well, though they may not answer an echo.
+            return !answer.isAnswer && (peer != nil || !Self.isAlive(one, now))
+        }
+        guard difference.isEmpty else { return silent }
         guard !silent.isEmpty else {
             throw MeshToolkit.permanent(
                 meant.isEmpty
@@ -142,10 +211,25 @@ struct RestartWireGuard: Verb {
         }
     }
 
-    private func syncObstacle(_ device: WireGuardDevice) -> String? {
-        switch toolkit.configuration(device.name) {
+    /// Why the file cannot be followed; `nil`: it can.
+    private func syncObstacle(
+        _ subject: MeshToolkit.Subject, _ difference: WireGuardRepair.Difference
+    ) -> String? {
+        if let obstacle = fileObstacle(subject) { return obstacle }
+        // Single peers and the port need no key.
+        guard subject.peer == nil, difference.isEmpty,
+            case .success(let conf) = toolkit.configuration(subject.interface)
+        else { return nil }
+        return WireGuardRepair(toolkit: toolkit).syncObstacle(subject.interface, conf)
+    }
+
+    private func fileObstacle(_ subject: MeshToolkit.Subject) -> String? {
+        switch toolkit.configuration(subject.interface) {
         case .failure(let failure): failure.reason
-        case .success(let conf): WireGuardRepair(toolkit: toolkit).syncObstacle(device.name, conf)
+        case .success(let conf):
+            subject.peer.map { conf.peerPart($0).isEmpty } == true
+                ? "the configuration file does not name the peer, and a peer is never taken out"
+                : nil
         }
     }
 
@@ -158,16 +242,22 @@ struct RestartWireGuard: Verb {
             return "\(obstacle): it would cut the way this command came"
         }
         let sick = Set(ill.map(\.publicKey))
-        let others = device.peers.filter { !sick.contains($0.publicKey) }
         let now = SteadyClock.wallTime()
+        let others = device.peers.filter { !sick.contains($0.publicKey) }
         let answers = toolkit.echo(others, device.name, limit: .seconds(1))
         let alive = others.count { peer in
-            answers[peer.publicKey]?.isAnswer == true
-                || peer.handshake > 0
-                    && now - Timestamp(seconds: peer.handshake) < PeerJudge.deadAge
+            answers[peer.publicKey]?.isAnswer == true || Self.isAlive(peer, now)
         }
-        guard alive > 0 else { return nil }
-        return "\(alive) other peer\(alive == 1 ? " is" : "s are") alive on \(device.name)"
+        guard alive == 0 else {
+            return "\(alive) other peer\(alive == 1 ? " is" : "s are") alive on \(device.name)"
+        }
+        // Its session may still carry what an echo does not show.
+        return ill.contains { Self.isAlive($0, now) }
+            ? "the session is younger than \(PeerJudge.deadAge.components.seconds) s" : nil
+    }
+
+    private static func isAlive(_ peer: WireGuardPeer, _ now: Timestamp) -> Bool {
+        peer.handshake > 0 && now - Timestamp(seconds: peer.handshake) < PeerJudge.deadAge
     }
 
     private func unitObstacle(_ name: String) -> String? {
@@ -185,26 +275,29 @@ struct RestartWireGuard: Verb {
         let ill = Set((plan.undo["peers"]?.array ?? []).compactMap(\.string))
         let end = SteadyClock.sinceBoot() + Self.totalTime
         var done: [JSON] = []
+        func result() -> JSON.Object {
+            ["steps": .array(done), "left_out": plan.undo["left_out"] ?? .object([:])]
+        }
         for step in steps {
             let left = end - SteadyClock.sinceBoot()
             guard left > .seconds(1) else { break }
             let startedAt = SteadyClock.wallTime()
             var entry: JSON.Object = ["step": .string(step.rawValue)]
             do throws(VerbFailure) {
-                try take(step, subject, left)
+                try take(step, subject, ill, left)
                 let isBack = try wait(
                     subject, step, ill, since: startedAt, atMost: min(Self.stepTime, left))
                 entry["outcome"] = isBack ? "it is back" : "no effect"
                 done.append(.object(entry))
-                if isBack {
-                    return [
-                        "steps": .array(done), "left_out": plan.undo["left_out"] ?? .object([:]),
-                    ]
-                }
+                if isBack { return result() }
             } catch {
                 entry["outcome"] = .string(error.reason)
                 done.append(.object(entry))
             }
+        }
+        if plan.undo["different"]?.bool == true, try isAsConfigured(subject) {
+            done.append(.object(["outcome": "it runs as configured, and does not answer yet"]))
+            return result()
         }
         let story = done.compactMap(\.object).map {
             "\($0["step"]?.string ?? ""): \($0["outcome"]?.string ?? "")"
@@ -215,16 +308,27 @@ struct RestartWireGuard: Verb {
         throw MeshToolkit.permanent((story + (leftOut ?? [])).joined(separator: "; "))
     }
 
+    private func isAsConfigured(_ subject: MeshToolkit.Subject) throws(VerbFailure) -> Bool {
+        guard let link = try toolkit.link(subject.interface) else { return false }
+        return try WireGuardRepair(toolkit: toolkit).difference(link, subject.peer).isEmpty
+    }
+
     private func take(
-        _ step: Step, _ subject: MeshToolkit.Subject, _ left: Duration
+        _ step: Step, _ subject: MeshToolkit.Subject, _ ill: Set<String>, _ left: Duration
     ) throws(VerbFailure) {
         let repair = WireGuardRepair(toolkit: toolkit)
         let name = subject.interface
         switch step {
         case .linkUp: try repair.switchOn(name)
-        case .endpoint: try repair.setEndpoints(name, subject.peer)
-        case .syncconf: try repair.synchronize(name)
+        case .routes: try repair.restoreRoutes(name, subject.peer)
+        case .endpoint: try repair.setEndpoints(name, ill)
+        case .syncconf: try repair.follow(name, subject.peer, ill)
         case .linkCycle: try repair.cycle(name)
+        case .start:
+            let path = toolkit.root.real(NodeNetwork.path(name))
+            if let reason = WireGuardQuick.up(path, timeLimit: min(left, .seconds(10))) {
+                throw MeshToolkit.transient("\(WireGuardQuick.program) up \(path): \(reason)")
+            }
         case .unit:
             let unit = "wg-quick@\(name).service"
             if let reason = Systemd.restart(unit, timeLimit: min(left, .seconds(10))) {
@@ -242,11 +346,15 @@ struct RestartWireGuard: Verb {
         repeat {
             if let link = try toolkit.link(subject.interface), link.isUp {
                 // What an interface alone was down for; its peers have alerts of their own.
-                if subject.peer == nil, step == .linkUp || step == .unit { return true }
+                let isWhole = [.linkUp, .start, .unit].contains(step)
+                if subject.peer == nil, isWhole { return true }
                 let peers = try toolkit.device(link).peers.filter { ill.contains($0.publicKey) }
-                if peers.contains(where: { $0.handshake > since.seconds }) { return true }
-                let answers = toolkit.echo(peers, link.name, limit: .seconds(1))
-                if answers.values.contains(where: \.isAnswer) { return true }
+                if try isAsConfigured(subject) || isWhole {
+                    if ill.isEmpty { return true }
+                    if peers.contains(where: { $0.handshake > since.seconds }) { return true }
+                    let answers = toolkit.echo(peers, link.name, limit: .seconds(1))
+                    if answers.values.contains(where: \.isAnswer) { return true }
+                }
             }
             usleep(200_000)
         } while SteadyClock.sinceBoot() < end
@@ -254,6 +362,10 @@ struct RestartWireGuard: Verb {
     }
 
     func undo(_ undo: JSON.Object, remaining: [JSON.Object]) throws(VerbFailure) -> JSON.Object {
-        [:]
+        guard let name = try? toolkit.subject(undo).interface,
+            let snapshot = LinkSnapshot(undo["link"])
+        else { return [:] }
+        try WireGuardRepair(toolkit: toolkit).recover(name, snapshot)
+        return [:]
     }
 }

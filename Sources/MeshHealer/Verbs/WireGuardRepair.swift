@@ -2,6 +2,8 @@ import Antibody
 import Glibc
 import Platform
 import Protocol
+import Runtime
+import Settings
 
 /// The steps that change a WireGuard interface. Each of them does one thing, and says why it cannot.
 struct WireGuardRepair: Sendable {
@@ -34,12 +36,14 @@ struct WireGuardRepair: Sendable {
         }
     }
 
-    /// Sets the endpoints that the file says now.
-    func setEndpoints(_ name: String, _ peer: String?) throws(VerbFailure) {
+    /// Sets the endpoints that the file says now, of these peers.
+    func setEndpoints(_ name: String, _ ill: Set<String>) throws(VerbFailure) {
         let device = try device(name)
         let conf = try configuration(name)
-        let peers = device.peers.filter { peer == nil || $0.publicKey == peer }
-        for (key, endpoint) in Self.newEndpoints(peers, conf) {
+        let peers = device.peers.filter { ill.contains($0.publicKey) }
+        // Names may take their time, and others wait for their turn.
+        let end = SteadyClock.sinceBoot() + .seconds(8)
+        for (key, endpoint) in Self.newEndpoints(peers, conf) where SteadyClock.sinceBoot() < end {
             try wg(["set", name, "peer", key, "endpoint", endpoint])
         }
     }
@@ -66,55 +70,194 @@ struct WireGuardRepair: Sendable {
         return WireGuardKey.isKey(text) ? text : nil
     }
 
-    /// Makes the interface run what the file says. Peers that are the same keep their sessions.
-    func synchronize(_ name: String) throws(VerbFailure) {
+    /// Makes one peer run as the file says, and leaves everything else alone: the other peers, the port and
+    /// the key. `ill`: it does not answer, so its endpoint is the file's, too.
+    func synchronize(_ name: String, peer: String, isIll: Bool) throws(VerbFailure) {
+        let conf = try configuration(name)
+        let peers = try device(name).peers
+        let running = peers.first { $0.publicKey == peer }
+        let endpoint = isIll || running == nil ? newEndpoint(peer, running, conf) : nil
+        let part = conf.peerPart(
+            peer, endpoint: endpoint, without: Self.othersRanges(peer, peers, conf))
+        guard !part.isEmpty else {
+            throw MeshToolkit.permanent("the configuration file does not name the peer")
+        }
+        try give(part, to: "addconf", name)
+    }
+
+    /// The ranges that are written for several peers and that one of the others carries now: with whom
+    /// they are is somebody's choice, and each can only be with one.
+    private static func othersRanges(
+        _ peer: String, _ running: [WireGuardPeer], _ conf: WireGuardConf
+    ) -> Set<String> {
+        var ranges: Set<String> = []
+        for other in conf.peers where other.publicKey != peer {
+            let carried = running.first { $0.publicKey == other.publicKey }?.allowedIPs ?? []
+            ranges.formUnion(Set(other.allowedIPs).intersection(carried.map(\.description)))
+        }
+        return ranges
+    }
+
+    private func newEndpoint(
+        _ peer: String, _ running: WireGuardPeer?, _ conf: WireGuardConf
+    ) -> String? {
+        Self.newEndpoints([running ?? WireGuardPeer(publicKey: peer)], conf).first?.endpoint
+    }
+
+    /// Makes the interface run what the file says. Peers that are the same keep their sessions; those that
+    /// are well keep the endpoint they have, which may be newer than the file; and those that the file does
+    /// not name stay: somebody has added them.
+    func synchronize(_ name: String, ill: Set<String>) throws(VerbFailure) {
         let conf = try configuration(name)
         if let obstacle = syncObstacle(name, conf) { throw MeshToolkit.permanent(obstacle) }
         let device = try device(name)
+        let running = Dictionary(
+            device.peers.map { ($0.publicKey, $0) }, uniquingKeysWith: { first, _ in first })
+        var text = conf.interfacePart
         // What the file leaves open, the interface keeps: wg would choose another port, and drop the
         // mark on which wg-quick's rules depend.
-        var text = conf.stripped
-        var extra: [String] = []
         if !conf.has("listenport"), device.listenPort != 0 {
-            extra.append("ListenPort = \(device.listenPort)")
+            text += "ListenPort = \(device.listenPort)\n"
         }
-        if !conf.has("fwmark"), device.mark != 0 { extra.append("FwMark = \(device.mark)") }
-        if !extra.isEmpty, let whole = try? WireGuardConf(text.utf8) { text = whole.adding(extra) }
+        if !conf.has("fwmark"), device.mark != 0 { text += "FwMark = \(device.mark)\n" }
+        var named: Set<String> = []
+        for peer in conf.peers where named.insert(peer.publicKey).inserted {
+            let now = running[peer.publicKey]
+            let isIll = now == nil || ill.contains(peer.publicKey)
+            text += conf.peerPart(
+                peer.publicKey, endpoint: isIll ? newEndpoint(peer.publicKey, now, conf) : nil,
+                without: Self.othersRanges(peer.publicKey, device.peers, conf))
+        }
+        let others = device.peers.filter { !named.contains($0.publicKey) }
+        if !others.isEmpty {
+            let now = try runningConfiguration(name)
+            for peer in others {
+                text += now.peerPart(peer.publicKey)
+            }
+        }
+        try give(text, to: "syncconf", name)
+    }
+
+    /// What runs, as a file. Secret.
+    func runningConfiguration(_ name: String) throws(VerbFailure) -> WireGuardConf {
+        do throws(WireGuardFailure) {
+            return try WireGuardConf(try toolkit.tool.run(["showconf", name]))
+        } catch { throw MeshToolkit.transient(error.reason) }
+    }
+
+    private func give(_ text: String, to verb: String, _ name: String) throws(VerbFailure) {
         let file: SecretFile
         do throws(FileFailure) { file = try SecretFile.temporary(Array(text.utf8)) } catch {
             throw MeshToolkit.transient("\(error)")
         }
         defer { file.remove() }
-        try wg(["syncconf", name, file.path])
+        try wg([verb, name, file.path])
+    }
+
+    func setPort(_ name: String, _ port: Int) throws(VerbFailure) {
+        try wg(["set", name, "listen-port", "\(port)"])
+    }
+
+    // MARK: What differs
+
+    /// What runs otherwise than the file says and can be made to run so, of a peer or of an interface with
+    /// all its peers.
+    struct Difference: Sendable, Equatable {
+        /// Peers to be given anew; those that are missing, too.
+        var peers: Set<String> = []
+        /// The port that the interface is to have.
+        var port: Int?
+        var routes: [IPPrefix] = []
+
+        var isEmpty: Bool { peers.isEmpty && port == nil && routes.isEmpty }
+    }
+
+    func difference(_ link: NetworkLink, _ peer: String?) throws(VerbFailure) -> Difference {
+        var difference = Difference()
+        guard case .success(let conf) = toolkit.configuration(link.name) else { return difference }
+        let device = try toolkit.device(link)
+        let running = Dictionary(
+            device.peers.map { ($0.publicKey, $0.allowedIPs.map(\.description)) },
+            uniquingKeysWith: { first, _ in first })
+        let written = conf.peers
+        for finding in Drift.compare(running: running, configured: written)
+        where finding.kind != "unknown" && (peer == nil || finding.peer == peer) {
+            difference.peers.insert(finding.peer)
+        }
+        if peer == nil, let port = conf.listenPort, port != 0, port != device.listenPort {
+            difference.port = port
+        }
+        if conf.isForQuick, conf.makesRoutes, link.isUp {
+            let lost = LostRoutes(network: toolkit.network).find(
+                link, written.filter { peer == nil || $0.publicKey == peer },
+                toolkit.config.local.mesh.routes)
+            difference.routes = lost.values.joined().compactMap { IPPrefix($0) }.sorted()
+        }
+        return difference
+    }
+
+    /// Does what the file says: of one peer, or of what differs, or of everything where nothing does.
+    func follow(_ name: String, _ peer: String?, _ ill: Set<String>) throws(VerbFailure) {
+        if let peer { return try synchronize(name, peer: peer, isIll: ill.contains(peer)) }
+        let difference = try difference(try link(name), nil)
+        guard !difference.isEmpty else { return try synchronize(name, ill: ill) }
+        if let port = difference.port { try setPort(name, port) }
+        for peer in difference.peers.sorted() {
+            try synchronize(name, peer: peer, isIll: ill.contains(peer))
+        }
+    }
+
+    /// Puts back addresses and routes that the file calls for and that have gone.
+    func restoreRoutes(_ name: String, _ peer: String?) throws(VerbFailure) {
+        let link = try link(name)
+        let ranges = try difference(link, peer).routes
+        try restoreAddresses(link, try configuration(name))
+        try addRoutes(ranges, link)
+    }
+
+    private func restoreAddresses(
+        _ link: NetworkLink, _ conf: WireGuardConf
+    ) throws(VerbFailure) {
+        do throws(NetlinkFailure) {
+            let existing = Set(try NetworkAddresses.all(link.index))
+            for text in conf.addresses {
+                guard let address = NetworkAddress(text), !existing.contains("\(address)") else {
+                    continue
+                }
+                try NetworkAddresses.add(address, to: link.index)
+            }
+        } catch { throw MeshToolkit.transient("\(error)") }
     }
 
     // MARK: The link
 
-    /// Switches an interface on, and brings back the routes that went with it.
+    /// Switches an interface on, and brings back the addresses and routes that went with it: those that
+    /// were seen on it, and those of its file.
     func switchOn(_ name: String) throws(VerbFailure) {
         let link = try link(name)
         try set(link, up: true)
-        guard case .success(let conf) = toolkit.configuration(name), conf.makesRoutes else {
-            return
-        }
+        _ = toolkit.remembered(name)?.restore(link)
+        guard case .success(let conf) = toolkit.configuration(name), conf.isForQuick else { return }
+        try restoreAddresses(link, conf)
+        guard conf.makesRoutes else { return }
         try addRoutes(conf.peers.flatMap(\.allowedIPs).compactMap { IPPrefix($0) }, link)
     }
 
-    /// Adds the routes that `wg-quick` makes for allowed IPs, where they are missing.
+    /// Adds the routes that `wg-quick` makes for allowed IPs, where they are missing. A route that
+    /// somebody else has to the same place stays.
     private func addRoutes(_ ranges: [IPPrefix], _ link: NetworkLink) throws(VerbFailure) {
         for isV6 in [false, true] {
             // A range of everything has rules and a table of its own.
             let wanted = ranges.filter { $0.address.isV6 == isV6 && $0.length > 0 }
             guard !wanted.isEmpty else { continue }
-            let existing = try routes(link, isV6: isV6)
+            let existing = toolkit.network.routed(link, isV6: isV6) ?? []
             for range in wanted.sorted() {
-                let isCovered = existing.contains {
-                    $0.prefix.contains(range.address) && $0.prefix.length <= range.length
-                }
-                if isCovered { continue }
+                if existing.contains(where: { $0.covers(range) }) { continue }
                 let route = NetworkRoute(
                     prefix: range, gateway: nil, device: link.index, metric: 0, table: 254)
-                try put(route)
+                do throws(NetlinkFailure) { _ = try NetworkRoutes.add(route) } catch {
+                    throw MeshToolkit.transient("\(error)")
+                }
             }
         }
     }
@@ -122,18 +265,30 @@ struct WireGuardRepair: Sendable {
     /// Takes an interface down and up again; its routes and addresses are as before.
     func cycle(_ name: String) throws(VerbFailure) {
         let link = try link(name)
-        let before = try routes(link, isV6: false) + routes(link, isV6: true)
-        let addresses = (try? NetworkAddresses.lostWithLink(link.index)) ?? []
+        let before = try snapshot(name)
         try set(link, up: false)
         try set(link, up: true)
-        for address in addresses {
-            do throws(NetlinkFailure) { try NetworkAddresses.restore(address) } catch {
-                throw MeshToolkit.transient("\(error)")
-            }
+        let failures = before.restore(link)
+        guard failures.isEmpty else {
+            throw MeshToolkit.transient(failures.joined(separator: ", "))
         }
-        let after = try routes(link, isV6: false) + routes(link, isV6: true)
-        for route in before where !after.contains(where: { $0.isSamePlace(as: route) }) {
-            try put(route)
+    }
+
+    /// What goes when the interface is taken down.
+    func snapshot(_ name: String) throws(VerbFailure) -> LinkSnapshot {
+        let link = try link(name)
+        do throws(NetlinkFailure) { return try LinkSnapshot(link) } catch {
+            throw MeshToolkit.transient("\(error)")
+        }
+    }
+
+    /// Puts back what an interrupted action has left switched off, or without its routes.
+    func recover(_ name: String, _ snapshot: LinkSnapshot) throws(VerbFailure) {
+        guard let link = try toolkit.link(name) else { return }
+        if !link.isUp { try set(link, up: true) }
+        let failures = snapshot.restore(link)
+        guard failures.isEmpty else {
+            throw MeshToolkit.transient(failures.joined(separator: ", "))
         }
     }
 
@@ -141,23 +296,6 @@ struct WireGuardRepair: Sendable {
         do throws(NetlinkFailure) { try NetworkLinks.set(link.index, up: isUp) } catch {
             throw MeshToolkit.transient("\(error)")
         }
-    }
-
-    private func put(_ route: NetworkRoute) throws(VerbFailure) {
-        do throws(NetlinkFailure) { try NetworkRoutes.replace(route) } catch {
-            throw MeshToolkit.transient("\(error)")
-        }
-    }
-
-    /// The routes through a link that somebody made; the kernel makes its own again.
-    private func routes(
-        _ link: NetworkLink, isV6: Bool
-    ) throws(VerbFailure) -> [NetworkRoute] {
-        do throws(NetlinkFailure) {
-            return try NetworkRoutes.all(isV6: isV6).filter {
-                $0.device == link.index && $0.table != 255
-            }
-        } catch { throw MeshToolkit.transient("\(error)") }
     }
 
     // MARK: Parts

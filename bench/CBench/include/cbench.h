@@ -32,4 +32,5 @@ int cbench_heal(
 int64_t cbench_heartbeats(const char *url, int agents, int rate, double seconds);
 
 #include "cbench_checks.h"
+#include "cbench_links.h"
 #endif
