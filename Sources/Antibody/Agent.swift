@@ -100,10 +100,13 @@ final class Agent: Sendable {
     /// Whether the fleet was told, as far as it can hear, that the agent stops.
     var hasSaidGoodbye: Bool { saidGoodbye.withLock { $0 } }
 
+    /// What an earlier process of this agent has raised and not cleared.
+    private var raised: [AlertKeeper.Key: Severity] {
+        if case .opened(_, let ledger) = start { ledger.raised } else { [:] }
+    }
+
     /// Watches the node until the task is cancelled.
     func watch() async {
-        var raised: [AlertKeeper.Key: Severity] = [:]
-        if case .opened(_, let ledger) = start { raised = ledger.raised }
         await monitor.run(AlertKeeper(identity: identity, raised: raised)) { report in
             alerts.put(report)
             guard report.isChange else { return }
@@ -123,7 +126,7 @@ final class Agent: Sendable {
         await module.run(
             Surroundings(
                 link: link, node: identity.node, clock: clock, log: log, metrics: metrics,
-                lookAgain: { [monitor] in monitor.lookAgain() }))
+                raised: raised.keys.sorted(), lookAgain: { [monitor] in monitor.lookAgain() }))
     }
 
     /// Sends heartbeats until the task is cancelled: it reads what others have left for it and waits for

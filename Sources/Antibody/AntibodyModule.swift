@@ -38,6 +38,9 @@ package struct Surroundings: Sendable {
     package var clock: SteadyClock
     package var log: Logger
     package var metrics: Metrics
+    /// What an earlier process of this agent has raised and not cleared: what a module does not know any
+    /// more, only it can clear.
+    package var raised: [AlertKeeper.Key] = []
     /// Asks for a sample now instead of at the end of the interval.
     package var lookAgain: @Sendable () -> Void
 }

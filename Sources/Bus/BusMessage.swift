@@ -5,11 +5,16 @@ internal import Synchronization
 /// A received message.
 ///
 /// `@unchecked Sendable`: cnats' message does not change after it was received, except that
-/// headers are parsed at the first look, which `headerLock` guards.
+/// headers are parsed at the first look, which `headerState` guards.
 package final class BusMessage: @unchecked Sendable {
     let raw: OpaquePointer
     let connection: Connection
-    private let headerLock = Mutex(())
+    private let headerState = Mutex(HeaderState())
+
+    private struct HeaderState {
+        var isParsed = false
+        var isCut = false
+    }
 
     /// Takes the message over; it is destroyed with this object.
     init(adopting raw: OpaquePointer, _ connection: Connection) {
@@ -47,19 +52,35 @@ package final class BusMessage: @unchecked Sendable {
 
     /// The first value of a header; names are case-sensitive.
     package func header(_ name: String) -> String? {
-        headerLock.withLock { _ in
+        headerState.withLock { state in
+            parse(&state)
             var value: UnsafePointer<CChar>?
-            var status = natsMsgHeader_Get(raw, name, &value)
-            // The first look parses. 3.4.1 fails it for an empty value, and keeps what came before.
-            if status == NATS_PROTOCOL_ERROR { status = natsMsgHeader_Get(raw, name, &value) }
-            guard status == NATS_OK else { return nil }
+            guard natsMsgHeader_Get(raw, name, &value) == NATS_OK else { return nil }
             return value.map { String(cString: $0) }
         }
     }
 
+    /// Whether there are headers that cannot be read: 3.4.1 stops at one with an empty value, and knows
+    /// neither that nor what comes after it.
+    package var hasLostHeaders: Bool {
+        headerState.withLock { state in
+            parse(&state)
+            return state.isCut
+        }
+    }
+
+    /// The first look parses; when it fails, what came before the fault is there from the second on.
+    private func parse(_ state: inout HeaderState) {
+        guard !state.isParsed else { return }
+        state.isParsed = true
+        var value: UnsafePointer<CChar>?
+        state.isCut = natsMsgHeader_Get(raw, "Status", &value) == NATS_PROTOCOL_ERROR
+    }
+
     /// All headers, sorted by name; a name with several values appears several times.
     package var headers: [(name: String, value: String)] {
-        headerLock.withLock { _ in
+        headerState.withLock { state in
+            parse(&state)
             var names: UnsafeMutablePointer<UnsafePointer<CChar>?>?
             var count: CInt = 0
             guard natsMsgHeader_Keys(raw, &names, &count) == NATS_OK, let names else { return [] }

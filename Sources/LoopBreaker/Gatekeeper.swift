@@ -12,6 +12,8 @@ final class Gatekeeper: Sendable {
         /// Changes that wait for the shared bucket.
         var changes: [BreakChange] = []
         var lostChanges = 0
+        /// What the clock showed when the machine started; `nil`: nothing was judged yet.
+        var origin: Timestamp?
     }
 
     /// Changes that may wait; more are not shared, and counted.
@@ -51,8 +53,13 @@ final class Gatekeeper: Sendable {
 
     /// Asks or tells the judge something, and sees to what follows from it.
     func withJudge<R>(_ body: (inout ChainJudge, Timestamp) -> R) -> R {
-        let now = now
+        let uptime = SteadyClock.sinceBoot()
+        let now = clockOfNode.withLock { $0 }.time(sinceBoot: uptime)
+        let origin = now + (.zero - uptime)
         let (result, isChanged) = state.withLock { state -> (R, Bool) in
+            // The clock takes one step when the time becomes known; nothing is older or younger by it.
+            if let known = state.origin, known != origin { state.judge.shift(by: origin - known) }
+            state.origin = origin
             let result = body(&state.judge, now)
             let new = state.judge.changes
             guard !new.isEmpty else { return (result, false) }

@@ -21,6 +21,9 @@ package final class LoopModule: AntibodyModule {
     /// Rung when there is a new connection or are new settings.
     private let wakeup = Wakeup()
 
+    /// Alerts of an earlier process, until it is known what has become of them.
+    private let leftovers = Mutex(Leftovers())
+
     private struct Listening {
         var watched: [String] = []
         var relay: String?
@@ -47,10 +50,17 @@ package final class LoopModule: AntibodyModule {
 
     package func sample(at now: Timestamp) async -> Sample {
         var sample = Sample()
+        let node = config.withLock { $0.nodeName }
+        let own = commands.withLock { $0.symptoms(at: now) }
         let (symptoms, summary, isShared) = gatekeeper.withJudge { judge, now in
-            (judge.tell(at: now), judge.summary, judge.isShared)
+            var symptoms = judge.tell(at: now) + own
+            if let symptom = judge.overflowSymptom(node, at: now) { symptoms.append(symptom) }
+            let cleared = leftovers.withLock { leftovers in
+                leftovers.symptoms(beside: symptoms, at: now) { judge.isBroken($0) }
+            }
+            return (symptoms + cleared, judge.summary, judge.isShared)
         }
-        sample.symptoms = symptoms + commands.withLock { $0.symptoms(at: now) }
+        sample.symptoms = symptoms
         sample.metadata = summary
         let listening = listening.withLock { $0 }
         sample.metadata["watched"] = .array(listening.watched.map(JSON.string))
@@ -79,36 +89,59 @@ package final class LoopModule: AntibodyModule {
 
     // MARK: Listening
 
+    /// How long to wait for what other agents have broken before programs are answered; without
+    /// JetStream nobody can say.
+    private static let readyLimit: Duration = .seconds(2)
+
     private func listen(
         _ surroundings: Surroundings, _ shared: SharedBreaks, _ meters: LoopMeters
     ) async {
-        var current: (connection: Connection, loop: Config.Loop, ear: Ear)?
+        var current: (connection: Connection, ear: Ear)?
+        var heard: Config.Loop?
         while !Task.isCancelled {
             let loop = config.withLock { $0.loop }
+            let isNew = heard.map { $0.watch != loop.watch || $0.relay != loop.relay } ?? true
             if let connection = surroundings.link.connection,
-                connection !== current?.connection || loop != current?.loop
+                connection !== current?.connection || isNew
             {
-                current?.ear.close()
-                current = nil
-                let ear = Ear(surroundings, gatekeeper, shared, meters, loop) { [self] in
-                    take(own: $0, surroundings)
-                }
+                await shared.waitUntilReady(atMost: Self.readyLimit)
+                leftovers.withLock { $0.begin(surroundings.raised, at: gatekeeper.now) }
                 do throws(BusError) {
-                    try ear.open(connection)
-                    current = (connection, loop, ear)
-                    listening.withLock { state in
-                        state.watched = ear.watched
-                        state.relay = ear.relayed
+                    if connection !== current?.connection {
+                        current?.ear.close()
+                        let ear = Ear(surroundings, gatekeeper, shared, meters) { [self] in
+                            take(own: $0, surroundings)
+                        }
+                        current = (connection, ear)
+                        heard = nil
+                        try ear.open(connection)
+                    }
+                    try await current?.ear.listen(connection, loop)
+                    heard = loop
+                    let state = current?.ear.state
+                    listening.withLock { listening in
+                        listening.watched = state?.watched ?? []
+                        listening.relay = state?.relayed
                     }
                 } catch {
-                    ear.close()
                     surroundings.log.error("cannot listen, trying again", ["reason": error])
+                    // What could be heard before goes on; without a new connection nothing could.
+                    if heard == nil {
+                        current?.ear.close()
+                        current = nil
+                    }
                 }
             }
             // The next connection, or settings; another try when listening has failed.
-            _ = await wakeup.wait(atMost: current == nil ? .seconds(1) : .seconds(30))
+            let isSettled = heard != nil && !isOutdated(heard)
+            _ = await wakeup.wait(atMost: isSettled ? .seconds(30) : .seconds(1))
         }
         current?.ear.close()
+    }
+
+    private func isOutdated(_ heard: Config.Loop?) -> Bool {
+        let loop = config.withLock { $0.loop }
+        return heard?.watch != loop.watch || heard?.relay != loop.relay
     }
 
     /// A command or an alert of this node, which may be one too many.

@@ -18,30 +18,32 @@ final class Relay: Sendable {
         var last: UInt64 = 0
         var open: Set<UInt64> = []
         var oldest: UInt64 = 1
+        /// Patterns that are watched, so that marks are kept only for what comes back.
+        var watched: [String] = []
     }
 
-    private let route: RelayRoute
+    let route: RelayRoute
     private let gatekeeper: Gatekeeper
     private let shared: SharedBreaks
     private let meters: LoopMeters
     private let log: Logger
-    /// Patterns that are watched, so that marks are kept only for what comes back.
-    private let watched: [String]
     private let prefix = String(UInt64.random(in: .min ... .max), radix: 36)
     private let marks = Mutex(Marks())
     private let complaints = Mutex(RateLimit(5, per: .seconds(10)))
 
     init(
-        _ route: RelayRoute, watched: [String], _ gatekeeper: Gatekeeper, _ shared: SharedBreaks,
+        _ route: RelayRoute, _ gatekeeper: Gatekeeper, _ shared: SharedBreaks,
         _ meters: LoopMeters, log: Logger
     ) {
         self.route = route
-        self.watched = watched
         self.gatekeeper = gatekeeper
         self.shared = shared
         self.meters = meters
         self.log = log
     }
+
+    /// Takes over what is watched from now on.
+    func watch(_ patterns: [String]) { marks.withLock { $0.watched = patterns } }
 
     /// Whether a subject is one that the relay takes messages from.
     func takes(_ subject: String) -> Bool { route.target(of: subject) != nil }
@@ -61,8 +63,15 @@ final class Relay: Sendable {
         guard let target = route.target(of: subject) else { return }
         let envelope: Envelope?
         do throws(MessageError) {
+            guard !message.hasLostHeaders else {
+                throw MessageError(
+                    field: "",
+                    reason: "a header has an empty value, and what follows it cannot be read; "
+                        + "leave that header out")
+            }
+            let headers = ChainHeaders(message.headers)
             envelope = try message.withPayload { bytes throws(MessageError) in
-                try Envelope.read(headers: message.header, payload: bytes)
+                try Envelope.read(headers: headers.value, payload: bytes)
             }
         } catch {
             meters.rejected.increment()
@@ -126,8 +135,8 @@ final class Relay: Sendable {
     }
 
     private func mark(for target: String) -> String {
-        let isWatched = watched.contains { LoopSubjects.matches($0, target) }
         let number = marks.withLock { marks in
+            let isWatched = marks.watched.contains { LoopSubjects.matches($0, target) }
             marks.last += 1
             if isWatched { marks.open.insert(marks.last) }
             while marks.open.count > Self.markLimit {

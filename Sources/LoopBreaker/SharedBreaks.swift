@@ -22,6 +22,9 @@ final class SharedBreaks: Sendable {
     private let bucket = Mutex<KeyValue?>(nil)
     /// Ends the pause before the next try to reach the bucket.
     private let retry = Wakeup()
+    /// Whether the bucket has been read, or cannot be.
+    private let isReady = Atomic<Bool>(false)
+    private let ready = Wakeup()
 
     init(_ gatekeeper: Gatekeeper, _ meters: LoopMeters, _ surroundings: Surroundings) {
         self.gatekeeper = gatekeeper
@@ -54,8 +57,9 @@ final class SharedBreaks: Sendable {
                 let bucket = try await open(connection)
                 isTold = false
                 backoff.reset()
-                try await follow(bucket)
+                try await follow(bucket, connection)
             } catch {
+                if error.code != .notConnected { becomeReady() }
                 if !isTold, error.code != .cancelled, error.code != .notConnected {
                     log.warning(
                         "broken chains are kept in memory only",
@@ -75,16 +79,52 @@ final class SharedBreaks: Sendable {
         return try await connection.jetStream.ensureBucket(config)
     }
 
-    private func follow(_ bucket: KeyValue) async throws(BusError) {
+    private func follow(_ bucket: KeyValue, _ connection: Connection) async throws(BusError) {
         let watch = try bucket.watch()
+        let size = try await connection.jetStream.streamInfo("KV_\(LoopSubjects.bucket)").messages
+        var present: Set<String> = []
+        if size == 0 { await begin(bucket, present) }
+        var isBehind = size > 0
+        for try await entry in watch {
+            take(entry)
+            guard isBehind else { continue }
+            present.insert(entry.key)
+            guard entry.pending == 0 else { continue }
+            isBehind = false
+            await begin(bucket, present)
+        }
+    }
+
+    /// The bucket has been read: from now on it counts. What it does not know, though it did once, was
+    /// lost with an older bucket.
+    private func begin(_ bucket: KeyValue, _ present: Set<String>) async {
         self.bucket.withLock { $0 = bucket }
-        let open = gatekeeper.withJudge { judge, _ in
+        let open = gatekeeper.withJudge { judge, _ -> [Break] in
             judge.isShared = true
+            for (key, item) in judge.breaks where item.revision > 0 {
+                let name = SharedBreak.key(chainID: item.chainID, pair: item.pair)
+                if !present.contains(name) { judge.breaks[key]?.revision = 0 }
+            }
             return judge.breaks.values.filter { $0.owner == .ours && $0.revision == 0 }
         }
         // Broken while nobody could be told.
         for item in open { await share(BreakChange(kind: .commanded, after: item), quietly: true) }
-        for try await entry in watch { take(entry) }
+        becomeReady()
+    }
+
+    private func becomeReady() {
+        isReady.store(true, ordering: .releasing)
+        ready.ring()
+    }
+
+    /// Waits until it is known what is broken, or that nobody can say.
+    func waitUntilReady(atMost limit: Duration) async {
+        let end = SteadyClock.sinceBoot() + limit
+        while !isReady.load(ordering: .acquiring), !Task.isCancelled {
+            let left = end - SteadyClock.sinceBoot()
+            guard left > .zero else { return }
+            _ = await ready.wait(atMost: left)
+        }
     }
 
     private func lose() {
@@ -224,27 +264,29 @@ final class SharedBreaks: Sendable {
     func settle(_ trial: Trial, isMessage: Bool) async -> Answer {
         var isGranted = true
         if let bucket = bucket.withLock({ $0 }) {
-            for key in trial.keys where isGranted { isGranted = await claim(key, in: bucket) }
+            for key in trial.keys where isGranted {
+                isGranted = await claim(key, trial, isMessage: isMessage, in: bucket)
+            }
         }
         return gatekeeper.withJudge { judge, now in
             judge.settle(trial, granted: isGranted, isMessage: isMessage, at: now)
         }
     }
 
-    private func claim(_ key: BreakKey, in bucket: KeyValue) async -> Bool {
+    private func claim(
+        _ key: BreakKey, _ trial: Trial, isMessage: Bool, in bucket: KeyValue
+    ) async -> Bool {
         let claimed = gatekeeper.withJudge { judge, now -> Break? in
             guard var item = judge.breaks[key], item.state == .open else { return nil }
-            item.beginTrial(at: now, until: now + judge.trialTime)
+            item.beginTrial(of: trial.envelope.chainID, at: now, until: now + judge.trialTime)
+            item.awaitsTrial = !isMessage
             return item
         }
         guard let claimed else { return false }
         let name = SharedBreak.key(chainID: claimed.chainID, pair: claimed.pair)
         let value = JSON.object(SharedBreak(claimed, node: node).object).encoded
         do throws(BusError) {
-            let revision =
-                claimed.revision > 0
-                ? try await bucket.update(name, value, revision: claimed.revision)
-                : try await create(name, value, in: bucket)
+            let revision = try await write(name, value, over: claimed.revision, in: bucket)
             gatekeeper.withJudge { judge, _ in judge.stored(claimed, revision: revision) }
             return true
         } catch  where error.isWrongSequence {
@@ -254,6 +296,25 @@ final class SharedBreaks: Sendable {
                 "a trial is not let through: it is not known whether another one is",
                 ["chain": claimed.chainID, "reason": error])
             return false
+        }
+    }
+
+    /// Writes over what is known, or over something else that is open and whose time is over: a bucket
+    /// that was made anew counts its revisions anew.
+    private func write(
+        _ name: String, _ value: [UInt8], over revision: UInt64, in bucket: KeyValue
+    ) async throws(BusError) -> UInt64 {
+        guard revision > 0 else { return try await create(name, value, in: bucket) }
+        do throws(BusError) {
+            return try await bucket.update(name, value, revision: revision)
+        } catch  where error.isWrongSequence {
+            guard let entry = try await bucket.get(name) else {
+                return try await create(name, value, in: bucket)
+            }
+            let other = try? SharedBreak(decoding: entry.value)
+            guard other?.state != .halfOpen, (other?.until ?? gatekeeper.now) <= gatekeeper.now
+            else { throw error }
+            return try await bucket.update(name, value, revision: entry.revision)
         }
     }
 }

@@ -181,16 +181,21 @@ struct BreakTests {
         #expect(judge.symptoms(at: at(20)).first?.severity == .ok)
     }
 
+    private func chain(_ judge: ChainJudge) -> Break? {
+        judge.breaks[.chain(ChainTable.key("bad"))]
+    }
+
     @Test("a chain that runs on over a limit is told of for that, once")
     func worse() {
         var judge = ChainJudge()
         for number in 0..<40 {
             let (from, to) = number % 2 == 0 ? ("a", "b") : ("b", "a")
             judge.observe(message("bad", from, to, says: "no, after you"), at: at(0))
-            if number == 9 { #expect(judge.breaks.values.first?.verdict == .cycleDetected) }
+            if number == 9 { #expect(chain(judge)?.verdict == .cycleDetected) }
         }
-        #expect(judge.breaks.values.first?.reason == "depth 11 is over 10")
-        #expect(judge.changes.map(\.kind) == [.tripped, .worsened])
+        #expect(chain(judge)?.reason == "depth 11 is over 10")
+        #expect(
+            judge.changes.filter { $0.after.pair == nil }.map(\.kind) == [.tripped, .worsened])
         let symptoms = judge.tell(at: at(2))
         #expect(symptoms.map(\.type) == ["depth_exceeded", "cycle_detected"])
         #expect(symptoms.map(\.severity) == [.critical, .ok])
@@ -207,6 +212,51 @@ struct BreakTests {
         let last = message("c\(ChainJudge.breakLimit + 5)") { $0.depth = 5 }
         #expect(judge.ask(last, at: at(1)).reason == "depth 5 is over 1")
         #expect(judge.symptoms(at: at(2)).count == Report.symptomLimit)
+        #expect(judge.overflowSymptom("nova", at: at(2))?.severity == .critical)
+        #expect(judge.overflowSymptom("nova", at: at(90))?.severity == .ok)
+        #expect(judge.overflowSymptom("nova", at: at(200)) == nil)
+    }
+
+    @Test("when all are used up, those whose time is over make room")
+    func room() {
+        var judge = ChainJudge(limits { $0.depth = 1 })
+        for number in 0..<ChainJudge.breakLimit {
+            judge.observe(message("c\(number)") { $0.depth = 5 }, at: at(0))
+        }
+        judge.observe(message("late") { $0.depth = 5 }, at: at(59))
+        #expect(!judge.isBroken("late"))
+        judge.observe(message("late") { $0.depth = 5 }, at: at(61))
+        #expect(judge.isBroken("late"))
+        #expect(judge.breaks.count <= ChainJudge.breakLimit)
+        let result = judge.command("by hand", pairs: [], forgetting: false, at: at(61))
+        #expect(result.until == at(121))
+        #expect(judge.isBroken("by hand"))
+    }
+
+    @Test("chains that are stopped and quiet do not hide one that runs, however many")
+    func quiet() {
+        var judge = ChainJudge(limits { $0.depth = 1 })
+        for number in 0..<(Report.symptomLimit + 10) {
+            let now = at(Double(number) * 20)
+            judge.observe(message("c\(number)") { $0.depth = 5 }, at: now)
+            let told = judge.tell(at: now + .seconds(2)).filter { $0.severity == .critical }
+            #expect(told.map(\.resource) == ["c\(number)"])
+            judge.tick(at: now + .seconds(15))
+        }
+    }
+
+    @Test("of very many that run at once everyone is told of in turn")
+    func inTurn() {
+        var judge = ChainJudge(limits { $0.depth = 1 })
+        let count = Report.symptomLimit * 2 + 10
+        for number in 0..<count {
+            judge.observe(message("c\(number)") { $0.depth = 5 }, at: at(0))
+        }
+        var told: Set<String> = []
+        for second in 2..<5 {
+            told.formUnion(judge.tell(at: at(Double(second))).map(\.resource))
+        }
+        #expect(told.count == count)
     }
 
     /// What the bucket's watch tells of a change of this node.

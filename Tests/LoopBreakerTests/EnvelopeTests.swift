@@ -47,7 +47,7 @@ struct EnvelopeTests {
     func headers() throws {
         let envelope = try #require(
             try read(
-                #"{"chain_id":"other","depth":1}"#,
+                #"{"chain_id":"c1","depth":1,"from":"nobody","text":"please try again"}"#,
                 [
                     "Skos-Chain-Id": "c1", "Skos-Parent-Id": "m1", "Skos-Depth": "3",
                     "Skos-Iteration": "7", "Skos-Path": "planner, writer", "Skos-Tokens": "250",
@@ -58,6 +58,103 @@ struct EnvelopeTests {
         #expect(envelope.path == ["planner", "writer"])
         #expect(envelope.sender == "writer")
         #expect(envelope.tokens == 250)
+        #expect(envelope.content == content("please try again"))
+    }
+
+    @Test("what no header says the payload says, and the other way round")
+    func merged() throws {
+        let members = #"{"from":"a","to":"b","depth":7,"text":"please try again"}"#
+        let named = try #require(try read(members, ["Skos-Chain-Id": "c1", "Skos-Depth": "9"]))
+        #expect(named.chainID == "c1")
+        #expect(named.depth == 9)
+        #expect(named.pair == Pair("a", "b"))
+        let member = try #require(try read(#"{"chain_id":"c1"}"#, ["Skos-Depth": "11"]))
+        #expect(member.depth == 11)
+    }
+
+    @Test("header and payload that name different chains are refused; heard, both count")
+    func disagreement() throws {
+        let payload = #"{"chain_id":"bad","from":"a"}"#
+        #expect { try read(payload, ["Skos-Chain-Id": "fresh"]) } throws: {
+            ($0 as? MessageError)?.field == "chain_id"
+        }
+        let heard = hear(payload, ["Skos-Chain-Id": "fresh"])
+        #expect(heard.envelopes.map(\.chainID) == ["fresh", "bad"])
+        #expect(heard.envelopes.map(\.from) == ["a", "a"])
+        #expect(heard.flaw?.field == "chain_id")
+    }
+
+    @Test("names of headers have no case")
+    func headerCase() {
+        let headers = ChainHeaders([
+            ("Other", "x"), ("Traceparent", "t"), ("skos-chain-id", "c"), ("SKOS-DEPTH", "3"),
+            ("Skos-From", "right"), ("skos-from", "wrong"),
+        ])
+        #expect(headers.value("Skos-Chain-Id") == "c")
+        #expect(headers.value("Skos-Depth") == "3")
+        #expect(headers.value("traceparent") == "t")
+        #expect(headers.value("Skos-From") == "right")
+        #expect(headers.value("Other") == nil)
+        #expect(headers.value("Skos-To") == nil)
+    }
+
+    @Test(
+        "what is nearly JSON is read as far as it is plain",
+        arguments: [
+            #"{"chain_id":"c1","score":NaN,"from":"a","depth":4,"text":"so it goes"}"#,
+            #"{"x":Infinity,"nested":{"chain_id":"no","a":[1,{"b":"}"}]},"depth":4,"from":"a","#
+                + #""chain_id":"c1","text":"so it goes"}"#,
+            #"{"chain_id":"c1","depth":4,"from":"a","cut":"\ud83d so","text":"so it goes"}"#,
+            #"{"chain_id":"c1","depth":4,"from":"a","text":"so it goes","x":1,"x":2}"#,
+            "\u{FEFF}" + #"{"chain_id":"c1","depth":4,"from":"a","text":"so it goes"}"#,
+            #"{"chain_id":"c1","depth":4,"from":"a","text":"so it goes","deep":"#
+                + String(repeating: "[", count: 500) + String(repeating: "]", count: 500) + "}",
+            #"{"chain_id":"c1","depth":4.0,"from":"a","text":"so it goes""#,
+        ])
+    func loose(_ payload: String) throws {
+        let envelope = try #require(try read(payload))
+        #expect(envelope.chainID == "c1")
+        #expect(envelope.depth == 4)
+        #expect(envelope.from == "a")
+        #expect(envelope.content != nil)
+        #expect(hear(payload).envelopes == [envelope])
+        #expect(hear(payload).flaw == nil)
+    }
+
+    @Test(
+        "what names a chain and cannot be read is refused, and not let through",
+        arguments: [
+            #"{"chain_id":"c\ud83d","score":1}"#, #"{"chain_id":"a","chain_id":"b"}"#,
+            #"{"score":NaN,"inner":{"chain_id":"c"}}"#, #"{"chain_id""#,
+        ])
+    func unreadable(_ payload: String) {
+        #expect(throws: MessageError.self) { try read(payload) }
+        #expect(hear(payload).envelopes.isEmpty)
+        #expect(hear(payload).flaw != nil)
+    }
+
+    @Test("heard, one odd part does not hide the rest")
+    func heard() throws {
+        let heard = hear(
+            #"{"chain_id":"c","depth":-1,"tokens":12.5,"from":"","to":"b","iteration":7.0,"#
+                + #""parent_id":"\#(String(repeating: "x", count: 256))"}"#)
+        let envelope = try #require(heard.envelopes.first)
+        #expect(envelope.chainID == "c")
+        #expect(envelope.depth == nil)
+        #expect(envelope.tokens == 0)
+        #expect(envelope.from == nil)
+        #expect(envelope.to == "b")
+        #expect(envelope.iteration == 7)
+        #expect(envelope.parentID == nil)
+        #expect(heard.flaw != nil)
+        #expect(hear(#"{"chain_id":""}"#).envelopes.isEmpty)
+        #expect(hear("text").flaw == nil)
+    }
+
+    private func hear(_ payload: String, _ headers: [String: String] = [:]) -> Envelope.Heard {
+        Array(payload.utf8).withUnsafeBytes { bytes in
+            Envelope.hear(headers: { headers[$0] }, payload: bytes)
+        }
     }
 
     @Test("a traceparent names the chain where nothing else does")
@@ -90,7 +187,7 @@ struct EnvelopeTests {
         "what belongs to no chain is nobody's business",
         arguments: [
             "", "text", "{", "[]", "{}", #"{"depth":3}"#, #"{"chain_id":null}"#,
-            #"{"chain_id":"c1""#, #"["chain_id"]"#, #"{"text":"\"chain_id\""}"#,
+            #"["chain_id"]"#, #"{"text":"\"chain_id\""}"#,
         ])
     func noChain(_ payload: String) throws { #expect(try read(payload) == nil) }
 

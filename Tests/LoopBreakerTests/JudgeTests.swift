@@ -14,7 +14,8 @@ struct JudgeTests {
         var judge = ChainJudge(limits)
         for (index, message) in messages.enumerated() {
             judge.observe(message, at: at(Double(index)))
-            if let item = judge.breaks.values.first { return (item.verdict, index + 1) }
+            let item = judge.breaks.values.first { $0.pair == nil }
+            if let item { return (item.verdict, index + 1) }
         }
         return (nil, messages.count)
     }
@@ -110,13 +111,55 @@ struct JudgeTests {
         #expect(verdict(limits, told).0 == nil)
     }
 
-    @Test("the like from one sender may come again three times")
-    func repeats() {
+    @Test(
+        "the like from one sender may come again three times",
+        arguments: [
+            "please try the job again", "at 12:30:\(0) the job failed again",
+            "job 8f14e45f-ceea-467f-a9f0-\(0) failed again", "waited since 1732690000 for it",
+        ])
+    func repeats(_ text: String) {
         let limits = limits { $0.repeats = 3 }
-        let calls = (0..<9).map { message("c", "a", says: "please try job \($0) again") }
+        func said(_ number: Int) -> String { text.replacing("0", with: "\(number)") }
+        let calls = (1...9).map { message("c", "a", says: said($0)) }
         #expect(verdict(limits, calls) == (.contentRepeated, 5))
-        let nobody = (0..<9).map { message("c", says: "please try job \($0) again") }
+        let nobody = (1...9).map { message("c", says: said($0)) }
         #expect(verdict(limits, nobody) == (.contentRepeated, 5))
+    }
+
+    @Test(
+        "numbered work is no repetition, in words or in JSON",
+        arguments: [
+            "summarise document #", "step #: please go on with it",
+            #"{"role":"assistant","kind":"tool call","number":#}"#,
+            #"{"unit":"celsius","event":"sensor reading","value":2#.5}"#,
+        ])
+    func numbered(_ text: String) {
+        let calls = (1...50).map { number in
+            message("c", "a", "b", says: text.replacing("#", with: "\(number)")) { $0.depth = 1 }
+        }
+        var judge = ChainJudge()
+        for (index, call) in calls.enumerated() { judge.observe(call, at: at(Double(index))) }
+        #expect(judge.breaks.isEmpty)
+        #expect(judge.symptoms(at: at(60)).isEmpty)
+    }
+
+    @Test("one that asks a worker for one piece after the other goes in no circle")
+    func orchestrator() {
+        var judge = ChainJudge()
+        judge.observe(message("c", "user", "boss") { $0.messageID = "m0" }, at: at(0))
+        for number in 1...40 {
+            judge.observe(
+                message("c", "boss", "tool", says: "summarise document \(number)") {
+                    $0.messageID = "q\(number)"
+                    $0.parentID = "m0"
+                }, at: at(Double(number)))
+            judge.observe(
+                message("c", "tool", "boss", says: "here is summary \(number)") {
+                    $0.messageID = "a\(number)"
+                    $0.parentID = "q\(number)"
+                }, at: at(Double(number)))
+        }
+        #expect(judge.breaks.isEmpty)
     }
 
     @Test("passing the same text along a line of agents is no repetition, nor is it after a while")

@@ -58,8 +58,6 @@ extension ChainJudge {
         return nil
     }
 
-    func isBroken(_ chain: String) -> Bool { breaks[.chain(ChainTable.key(chain))] != nil }
-
     func state(_ chain: String) -> Break.State? {
         breaks[.chain(ChainTable.key(chain))]?.state
     }

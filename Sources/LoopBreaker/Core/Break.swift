@@ -11,7 +11,8 @@ package enum BreakKey: Sendable, Hashable {
 ///
 /// `open`: nothing passes until `until`; then one trial does. `halfOpen`: the trial is under way, nothing
 /// else passes until `until`; if no more than a few have tried by then, it closes, else it opens again.
-/// A closed one is not kept.
+/// What was held back counts as a try only a few times in a row: a program that asks every second has
+/// sent nothing, and gets its chain back. A closed one is not kept.
 struct Break: Sendable, Equatable {
     enum State: String, Sendable, CaseIterable {
         case open
@@ -51,6 +52,15 @@ struct Break: Sendable, Equatable {
     var isTold = false
     /// How many have tried to pass beside the trial.
     var attempts = 0
+    /// How often it has opened again.
+    var reopenings = 0
+    /// The chain whose message is the trial.
+    var trialChain = ""
+    /// Whether the trial was allowed to a program that asked, and its message is still to come.
+    var awaitsTrial = false
+    /// Of a pair: whether it only stops what visibly is like `contents`, since nobody but this breaker
+    /// has said that it is to be broken.
+    var isForLikeOnly = false
     /// Since when a trial waits to be granted.
     var claimedAt: Timestamp?
     /// The revision of the shared bucket that it is from; 0: it is not there.
@@ -58,7 +68,8 @@ struct Break: Sendable, Equatable {
     /// How many commands have broken it, and how many of them the shared bucket has taken over.
     var commands = 0
     var storedCommands = 0
-    /// What the chain said, so that a pair is only broken for the like.
+    /// What the chain said, when it was broken for that, so that a pair is only broken for the like.
+    /// Empty when it was broken for a number: a runaway may say something new each time.
     var contents: [Content] = []
     var path: [String] = []
     var pairs: [Pair] = []
@@ -94,14 +105,26 @@ struct Break: Sendable, Equatable {
         isTold = false
         attempts = 0
         claimedAt = nil
+        awaitsTrial = false
     }
 
     /// Lets the one trial pass.
-    mutating func beginTrial(at now: Timestamp, until: Timestamp) {
+    mutating func beginTrial(of chain: String, at now: Timestamp, until: Timestamp) {
         state = .halfOpen
         self.until = until
         attempts = 0
         claimedAt = nil
+        trialChain = chain
+        awaitsTrial = false
+    }
+
+    /// The clock was put right by so much.
+    mutating func shift(by step: Duration) {
+        opened = opened + step
+        since = since + step
+        until = until + step
+        lastPassed = lastPassed + step
+        claimedAt = claimedAt.map { $0 + step }
     }
 }
 

@@ -16,10 +16,23 @@ struct ChainCounter: Sendable {
         table = ChainTable(limit: limit, detailLimit: detailLimit, at: now)
     }
 
-    /// When a chain was first seen, in the table's ticks; `nil`: it is not known.
-    func firstSeen(_ key: UInt64) -> UInt32? {
-        table.place(of: key).map { table.record(at: $0).firstSeen }
+    /// Whether a chain was heard of by a time; `nil`: it is not known.
+    func isOlder(_ key: UInt64, than time: Timestamp, at now: Timestamp) -> Bool? {
+        guard let place = table.place(of: key) else { return nil }
+        // Far less than what ticks can tell apart.
+        let limit = table.ticks(max(time, now + .seconds(-30 * 86_400)))
+        return Int32(bitPattern: table.record(at: place).firstSeen &- limit) <= 0
     }
+
+    /// Remembers that there is such a chain, of which nothing has been sent yet.
+    mutating func touch(_ key: UInt64, at now: Timestamp) {
+        let ticks = table.ticks(now)
+        let place = table.makePlace(for: key, at: ticks)
+        table.change(place) { record, _ in record.see(at: ticks) }
+    }
+
+    /// The clock was put right by so much.
+    mutating func shift(by step: Duration) { table.shift(by: step) }
 
     func record(_ key: UInt64) -> ChainRecord? {
         table.place(of: key).map { table.record(at: $0) }
@@ -50,7 +63,7 @@ struct ChainCounter: Sendable {
         let (tokens, overflow) = Int(clamping: record?.tokens ?? 0)
             .addingReportingOverflow(envelope.tokens)
         measure.tokens = overflow ? .max : tokens
-        let isSameMinute = detail.map { ticks < $0.minute + Self.minuteTicks } ?? false
+        let isSameMinute = detail.map { ticks &- $0.minute < Self.minuteTicks } ?? false
         measure.rate = isSameMinute ? Int(detail?.inMinute ?? 0) + 1 : 1
         measure.children =
             parent != 0 ? Int(cause?.children ?? 0) + 1 : Int(sender?.sent ?? 0) + 1
@@ -58,12 +71,18 @@ struct ChainCounter: Sendable {
         guard let content = envelope.content else { return measure }
         var isNew = true
         for said in detail?.said.elements ?? []
-        where ticks <= said.at + Self.repeatTicks && said.content.isLike(content) {
-            isNew = false
+        where ticks &- said.at <= Self.repeatTicks && said.content.isLike(content) {
+            // Piece 5 of something is not piece 4 again.
+            let isSame = said.content.numbers == content.numbers
+            if isSame { isNew = false }
             guard said.from == from else { continue }
-            measure.repeats += 1
-            // Back where it was, with the same on its lips.
-            if from != 0, to != 0, said.to == to, sender?.depth != nil { measure.rounds += 1 }
+            if isSame { measure.repeats += 1 }
+            // Back where it was, with the same on its lips. A known cause tells whether the chain has
+            // come back, or somebody only asks for one thing after the other.
+            let isFurther = cause?.depth == nil || measure.depth > Int(said.depth)
+            if from != 0, to != 0, said.to == to, sender?.depth != nil, isFurther {
+                measure.rounds += 1
+            }
         }
         measure.stale = isNew ? 0 : measure.stale + 1
         return measure
@@ -91,7 +110,7 @@ struct ChainCounter: Sendable {
             record.count = record.count == .max ? .max : record.count + 1
             record.depth = max(record.depth, UInt32(clamping: measure.depth))
             record.tokens = UInt64(measure.tokens)
-            record.lastSeen = ticks
+            record.see(at: ticks)
             switch record.count {
             case 1: record.first = step
             case 2: record.second = step
@@ -107,7 +126,8 @@ struct ChainCounter: Sendable {
         let steps = [record.first, record.second].prefix(Int(record.count))
         for step in steps { detail.add(step, nil, stale: 0, at: record.firstSeen) }
         if steps.count == 2, steps[0].content.words > 0,
-            steps[0].content.isLike(steps[1].content)
+            steps[0].content.isLike(steps[1].content),
+            steps[0].content.numbers == steps[1].content.numbers
         {
             detail.stale = 1
         }
@@ -135,7 +155,7 @@ extension ChainDetail {
     ) {
         lastUsed = ticks
         self.stale = UInt32(clamping: stale)
-        if inMinute > 0, ticks < minute + ChainCounter.minuteTicks {
+        if inMinute > 0, ticks &- minute < ChainCounter.minuteTicks {
             inMinute += 1
         } else {
             (minute, inMinute) = (ticks, 1)
@@ -153,7 +173,7 @@ extension ChainDetail {
         if step.parent != 0 { addChild(of: step.parent) }
         if step.message != 0 { addMessage(step.message, depth: UInt32(step.depth)) }
         if step.content.words > 0 {
-            said.append(Said(from: step.from, to: step.to, at: ticks, content: step.content))
+            said.append(Said(from: step.from, to: step.to, at: ticks, content: step.content, depth: step.depth))
         }
     }
 

@@ -2,56 +2,6 @@ package import Protocol
 
 /// The states of breakers.
 extension ChainJudge {
-    /// The breakers that a message has to do with.
-    ///
-    /// A broken pair stops what is like the chain that ran away: chains that were there before it broke go
-    /// on, and so do those that say something else.
-    func concerned(_ envelope: Envelope, _ key: UInt64, at now: Timestamp) -> [BreakKey] {
-        guard !breaks.isEmpty else { return [] }
-        var keys: [BreakKey] = []
-        if breaks[.chain(key)] != nil { keys.append(.chain(key)) }
-        if let pair = envelope.pair, let item = breaks[.pair(pair)] {
-            let isSame = item.chainID == envelope.chainID
-            let isOlder = counter.firstSeen(key).map {
-                $0 <= counter.table.ticks(item.opened)
-            }
-            let isOther = envelope.content.map { content in
-                !item.contents.isEmpty && !item.contents.contains { $0.isLike(content) }
-            }
-            if !isSame, isOlder != true, isOther != true { keys.append(.pair(pair)) }
-        }
-        return keys
-    }
-
-    /// What the breakers say to a message that has not been sent; `nil`: they have nothing against it.
-    mutating func gate(_ envelope: Envelope, _ key: UInt64, at now: Timestamp) -> Answer? {
-        var ready: [BreakKey] = []
-        for broken in concerned(envelope, key, at: now) {
-            guard let item = breaks[broken] else { continue }
-            switch item.state {
-            case .open where now < item.until:
-                return .deny(reason: item.text, until: item.until)
-            case .open:
-                if let claimed = item.claimedAt, now < claimed + Self.claimTime {
-                    return .deny(
-                        reason: "\(item.text); a trial is under way", until: now + trialTime)
-                }
-                ready.append(broken)
-            case .halfOpen where now < item.until:
-                attempt(broken, at: now)
-                guard let item = breaks[broken] else { continue }
-                let trial = item.state == .halfOpen ? "; a trial is under way" : ""
-                return .deny(reason: item.text + trial, until: item.until)
-            case .halfOpen: close(broken, at: now)
-            case .closed: break
-            }
-        }
-        guard !ready.isEmpty else { return nil }
-        let trial = Trial(keys: ready, envelope: envelope)
-        for broken in ready { breaks[broken]?.claimedAt = now }
-        return .trial(trial)
-    }
-
     /// A limit was exceeded.
     mutating func exceed(
         _ finding: Excess, _ envelope: Envelope, _ key: UInt64, at now: Timestamp
@@ -60,15 +10,43 @@ extension ChainJudge {
             report.notice(envelope.chainID, finding, counter.detail(key), at: now)
             return
         }
-        guard breaks.count < Self.breakLimit else {
-            report.overflow += 1
-            return
-        }
+        guard makeRoom(at: now) else { return report.overflowed(at: now) }
         var item = Break(
             .chain(key), chainID: envelope.chainID, finding, at: now, until: now + cooldown)
         item.take(counter.detail(key), envelope)
         breaks[item.key] = item
         changes.append(BreakChange(kind: .tripped, after: item))
+        if finding.verdict == .cycleDetected { breakPairs(of: item, at: now) }
+        failTrial(envelope, finding, at: now)
+    }
+
+    /// Keeps a cycle from going on under another name, also when no action is set up for it: what is
+    /// visibly like it does not pass between its agents.
+    private mutating func breakPairs(of chain: Break, at now: Timestamp) {
+        guard !chain.contents.isEmpty else { return }
+        for pair in chain.pairs where breaks[.pair(pair)] == nil && makeRoom(at: now) {
+            var item = Break(
+                .pair(pair), chainID: chain.chainID, nil, at: chain.opened, until: chain.until)
+            item.reason = chain.reason
+            item.contents = chain.contents
+            item.path = chain.path
+            item.pairs = chain.pairs
+            item.isForLikeOnly = true
+            breaks[item.key] = item
+            changes.append(BreakChange(kind: .tripped, after: item))
+        }
+    }
+
+    /// Makes room for one more breaker: those whose time has been over for longest, and that nobody has
+    /// tried since, are given up. Returns whether there is room.
+    mutating func makeRoom(at now: Timestamp) -> Bool {
+        guard breaks.count >= Self.breakLimit else { return true }
+        guard now >= fullUntil else { return false }
+        let over = breaks.values.filter { $0.state == .open && now >= $0.until }
+            .map { (key: $0.key, until: $0.until) }.sorted { $0.until < $1.until }
+        for item in over.prefix(Self.breakLimit / 16) { close(item.key, at: now) }
+        if over.isEmpty { fullUntil = breaks.values.map(\.until).min() ?? now }
+        return !over.isEmpty
     }
 
     /// A chain that was broken for what it looked like runs on over a limit: that is what is told now,
@@ -86,7 +64,10 @@ extension ChainJudge {
         item.limit = finding.limit
         item.reason = finding.reason
         item.isTold = false
+        let contents = item.contents
         item.take(counter.detail(key), nil)
+        // It has shown what it says again and again.
+        item.contents = contents
         breaks[.chain(key)] = item
         changes.append(BreakChange(kind: .worsened, after: item))
     }
@@ -112,15 +93,15 @@ extension ChainJudge {
             item.contents = chain.contents
             item.path = chain.path
             item.pairs = chain.pairs
+            item.isForLikeOnly = false
             open(item, until: until, at: now)
         }
         return (until, chain.pairs)
     }
 
     private mutating func open(_ item: Break, until: Timestamp, at now: Timestamp) {
-        guard breaks[item.key] != nil || breaks.count < Self.breakLimit else {
-            report.overflow += 1
-            return
+        guard breaks[item.key] != nil || makeRoom(at: now) else {
+            return report.overflowed(at: now)
         }
         var item = item
         // It is as calm as it was: breaking it again is no sign of life.
@@ -134,34 +115,10 @@ extension ChainJudge {
         changes.append(BreakChange(kind: .commanded, after: item))
     }
 
-    /// The trial passes. One that itself is over a limit has failed already.
-    mutating func beginTrial(_ key: BreakKey, _ envelope: Envelope, at now: Timestamp) {
-        guard var item = breaks[key] else { return }
-        item.beginTrial(at: now, until: now + trialTime)
-        var claims = Measure()
-        claims.depth = max(envelope.depth ?? 0, envelope.pathCount - 1)
-        claims.iteration = envelope.iteration ?? 0
-        claims.tokens = envelope.tokens
-        breaks[key] = item
-        if let finding = limits.finding(claims) {
-            reopen(key, because: "the trial failed: \(finding.reason)", at: now)
-        } else {
-            changes.append(BreakChange(kind: .trial, after: item))
-        }
-    }
-
-    /// Somebody tries to pass beside the trial.
-    mutating func attempt(_ key: BreakKey, at now: Timestamp) {
-        guard let item = breaks[key] else { return }
-        guard now < item.until else { return close(key, at: now) }
-        breaks[key]?.attempts += 1
-        guard item.attempts >= Self.attemptLimit else { return }
-        reopen(key, because: "the trial failed: the chain ran on at once", at: now)
-    }
-
     mutating func reopen(_ key: BreakKey, because reason: String, at now: Timestamp) {
         guard var item = breaks[key] else { return }
         item.reopen(because: reason, at: now, until: now + cooldown)
+        item.reopenings += 1
         breaks[key] = item
         changes.append(BreakChange(kind: .reopened, after: item))
     }
@@ -185,8 +142,11 @@ extension Break {
 
     /// Keeps what is known of the chain, for people and for its pairs.
     mutating func take(_ detail: ChainDetail?, _ envelope: Envelope?) {
-        contents = detail?.contents ?? []
-        if contents.isEmpty, let content = envelope?.content { contents = [content] }
+        contents = []
+        if let verdict, !verdict.isSure {
+            contents = detail?.contents ?? []
+            if contents.isEmpty, let content = envelope?.content { contents = [content] }
+        }
         path = detail?.path ?? []
         if path.isEmpty { path = envelope?.path ?? [] }
         pairs = detail?.pairs ?? []

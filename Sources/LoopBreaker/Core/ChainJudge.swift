@@ -12,6 +12,8 @@ package struct ChainJudge: Sendable {
     static let breakLimit = 4096
     /// How many may try to pass beside a trial before it counts as failed.
     static let attemptLimit = 3
+    /// How often a breaker opens again because of what was held back, and not because of what passed.
+    static let patience = 3
     /// The longest time for which a trial is watched, and after which a broken chain that does nothing
     /// counts as calm.
     static let longestTrial: Duration = .seconds(10)
@@ -25,6 +27,10 @@ package struct ChainJudge: Sendable {
     /// What others are to be told, in order; taken out by the shell.
     var changes: [BreakChange] = []
     var report = Report()
+    /// When this memory began.
+    var began: Timestamp
+    /// No breaker can be given up for another before that.
+    var fullUntil: Timestamp
     /// Whether others share these breakers, so that a trial has to be settled with them.
     package var isShared = false
 
@@ -36,6 +42,17 @@ package struct ChainJudge: Sendable {
         self.limits = limits
         self.cooldown = cooldown
         counter = ChainCounter(limit: chainLimit, detailLimit: detailLimit, at: now)
+        began = now
+        fullUntil = now
+    }
+
+    /// The clock was put right: everything that is known was that much later than it seemed.
+    package mutating func shift(by step: Duration) {
+        counter.shift(by: step)
+        report.shift(by: step)
+        began = began + step
+        fullUntil = fullUntil + step
+        for key in breaks.keys { breaks[key]?.shift(by: step) }
     }
 
     /// Takes over new settings; what is broken stays so.
@@ -50,23 +67,7 @@ package struct ChainJudge: Sendable {
     /// A message has been sent.
     package mutating func observe(_ envelope: Envelope, at now: Timestamp) {
         let key = ChainTable.key(envelope.chainID)
-        var isBroken = false
-        for broken in concerned(envelope, key, at: now) {
-            switch breaks[broken]?.state {
-            case .open:
-                isBroken = true
-                if let item = breaks[broken], now >= item.until {
-                    // Nobody asked, so this is the trial.
-                    beginTrial(broken, envelope, at: now)
-                } else {
-                    breaks[broken]?.lastPassed = now
-                }
-            case .halfOpen:
-                isBroken = true
-                attempt(broken, at: now)
-            case .closed, nil: break
-            }
-        }
+        let isBroken = passBroken(envelope, key, at: now)
         let measure = counter.measure(envelope, key, at: now)
         counter.add(envelope, key, measure, at: now)
         guard let finding = limits.finding(measure) else { return }
@@ -80,17 +81,25 @@ package struct ChainJudge: Sendable {
     /// A program wants to know whether it may send a message.
     package mutating func ask(_ envelope: Envelope, at now: Timestamp) -> Answer {
         let key = ChainTable.key(envelope.chainID)
-        if let answer = gate(envelope, key, at: now) { return answer }
+        if case .answer(let answer) = gate(envelope, key, isMessage: false, at: now) {
+            return answer
+        }
         let measure = counter.measure(envelope, key, at: now)
-        return judge(measure, envelope, key, at: now) ?? .allow
+        if let answer = judge(measure, envelope, key, at: now) { return answer }
+        // So that it is known to be older than a pair that breaks later.
+        counter.touch(key, at: now)
+        return .allow
     }
 
     /// The relay wants to pass a message on: counted when it may. A trial is counted by `settle`.
     package mutating func pass(_ envelope: Envelope, at now: Timestamp) -> Answer {
         let key = ChainTable.key(envelope.chainID)
-        if let answer = gate(envelope, key, at: now) { return answer }
+        let passage = gate(envelope, key, isMessage: true, at: now)
+        if case .answer(let answer) = passage { return answer }
         let measure = counter.measure(envelope, key, at: now)
-        if let answer = judge(measure, envelope, key, at: now) { return answer }
+        if case .clear = passage, let answer = judge(measure, envelope, key, at: now) {
+            return answer
+        }
         counter.add(envelope, key, measure, at: now)
         return .allow
     }
@@ -106,7 +115,7 @@ package struct ChainJudge: Sendable {
                     "another trial of chain \(Name.quoted(trial.envelope.chainID)) is under way",
                 until: now + trialTime)
         }
-        for key in trial.keys { beginTrial(key, trial.envelope, at: now) }
+        for key in trial.keys { beginTrial(key, trial.envelope, isSent: isMessage, at: now) }
         if isMessage {
             let key = ChainTable.key(trial.envelope.chainID)
             let measure = counter.measure(trial.envelope, key, at: now)
@@ -127,7 +136,7 @@ package struct ChainJudge: Sendable {
     }
 
     /// After this long without a trial a breaker is closed.
-    static let forgetAfter: Duration = .seconds(3600)
+    static let forgetAfter: Duration = .seconds(600)
 
     /// Whether `tick` has something to look after.
     package var hasBreaks: Bool { !breaks.isEmpty || report.hasRecovered }

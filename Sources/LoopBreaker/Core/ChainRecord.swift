@@ -8,7 +8,7 @@ struct ChainRecord: Sendable {
     /// One of the first messages. The order of the members leaves no gaps.
     struct Step: Sendable {
         /// Without words: nothing to compare.
-        var content = Content(exact: 0, similar: 0, words: 0)
+        var content = Content(exact: 0, similar: 0, numbers: 0, words: 0)
         var depth: UInt16 = 0
         var from: UInt32 = 0
         var to: UInt32 = 0
@@ -32,6 +32,14 @@ struct ChainRecord: Sendable {
     var detail = noDetail
     var first = Step()
     var second = Step()
+
+    /// A chain that lives for months is taken to be a year old at most, since ticks begin anew.
+    private static let oldest: UInt32 = 1 << 31
+
+    mutating func see(at ticks: UInt32) {
+        lastSeen = ticks
+        if ticks &- firstSeen > Self.oldest { firstSeen = ticks &- Self.oldest }
+    }
 }
 
 /// What is known of a chain beyond its record, once it has gone on for a while. Bounded in every part.
@@ -57,6 +65,7 @@ struct ChainDetail: Sendable {
         var to: UInt32
         var at: UInt32
         var content: Content
+        var depth: UInt16
     }
 
     /// From one place in `agents` to another.

@@ -25,7 +25,9 @@ struct ChainTable: Sendable {
     private var freeDetails: [Int32] = []
     private var hand = 0
     private var detailHand = 0
-    private let base: Timestamp
+    private var base: Timestamp
+    /// The latest time that was seen, in ticks.
+    private var latest: UInt32 = 0
     /// Chains that were forgotten for want of room.
     private(set) var evicted = 0
 
@@ -39,10 +41,14 @@ struct ChainTable: Sendable {
     var count: Int { places.count }
     var detailCount: Int { details.count - freeDetails.count }
 
-    /// Hundredths of a second since the table was made; enough for sixteen months.
+    /// Hundredths of a second since the table was made. They begin anew after sixteen months, so only
+    /// what is closer together than that is compared, by its distance (`&-`) and never by size.
     func ticks(_ time: Timestamp) -> UInt32 {
-        UInt32(clamping: (time - base).wholeNanoseconds / 10_000_000)
+        UInt32(truncatingIfNeeded: (time - base).wholeNanoseconds / 10_000_000)
     }
+
+    /// The clock was put right: everything was that much later than it seemed.
+    mutating func shift(by step: Duration) { base = base + step }
 
     /// A chain's name in this process. Seeded, so that nobody can make two names collide.
     static func key(_ id: String) -> UInt64 {
@@ -75,6 +81,7 @@ struct ChainTable: Sendable {
 
     /// Where a chain is kept, made if it is not known.
     mutating func makePlace(for key: UInt64, at ticks: UInt32) -> Int {
+        latest = ticks
         if let place = places[key] { return Int(place) }
         if places.count >= limit { makeRoom() }
         let place: Int
@@ -140,25 +147,25 @@ struct ChainTable: Sendable {
 
     /// Forgets some of the chains that are over.
     mutating func sweep(at now: Timestamp) {
-        let ticks = ticks(now)
+        latest = ticks(now)
         for _ in 0..<min(Self.sweepSize, used) {
             hand = (hand + 1) % used
             let record = self[hand]
-            if record.key != 0, ticks > record.lastSeen + Self.idleTicks { remove(hand) }
+            if record.key != 0, latest &- record.lastSeen > Self.idleTicks { remove(hand) }
         }
     }
 
     private mutating func makeRoom() {
         var victim: Int?
-        var best = (hasDetail: true, lastSeen: UInt32.max)
+        var best = (hasDetail: true, quiet: UInt32(0))
         for _ in 0..<Self.samples {
             hand = (hand + 1) % used
             let record = self[hand]
             guard record.key != 0 else { continue }
-            let candidate = (hasDetail: record.detail >= 0, lastSeen: record.lastSeen)
+            let candidate = (hasDetail: record.detail >= 0, quiet: latest &- record.lastSeen)
             let isBetter =
                 victim == nil || (best.hasDetail && !candidate.hasDetail)
-                || (best.hasDetail == candidate.hasDetail && candidate.lastSeen < best.lastSeen)
+                || (best.hasDetail == candidate.hasDetail && candidate.quiet > best.quiet)
             if isBetter { (victim, best) = (hand, candidate) }
         }
         // Full means that every record is in use, so there is one.
@@ -169,12 +176,13 @@ struct ChainTable: Sendable {
 
     /// Takes the detail of the chain that has used its own least lately, of a few.
     private mutating func takeDetail() -> Int {
-        var victim = 0
-        var oldest = UInt32.max
+        var victim = detailHand
+        var longest: UInt32 = 0
         for _ in 0..<Self.samples {
             detailHand = (detailHand + 1) % details.count
-            guard let detail = details[detailHand], detail.lastUsed < oldest else { continue }
-            (victim, oldest) = (detailHand, detail.lastUsed)
+            guard let detail = details[detailHand] else { continue }
+            let quiet = latest &- detail.lastUsed
+            if quiet >= longest { (victim, longest) = (detailHand, quiet) }
         }
         if let owner = details[victim]?.owner, let place = places[owner] {
             self[Int(place)].detail = ChainRecord.noDetail

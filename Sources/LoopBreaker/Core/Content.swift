@@ -20,12 +20,16 @@ package struct Content: Sendable, Equatable {
     package var exact: UInt64
     /// Of the pairs of words.
     package var similar: UInt64
+    /// Of the small numbers in their order, which tell one piece of work from the next; 0: there are
+    /// none, or they are not known. They make no difference to likeness.
+    package var numbers: UInt32
     /// Words, up to 65,535.
     package var words: UInt16
 
-    package init(exact: UInt64, similar: UInt64, words: UInt16) {
+    package init(exact: UInt64, similar: UInt64, numbers: UInt32, words: UInt16) {
         self.exact = exact
         self.similar = similar
+        self.numbers = numbers
         self.words = words
     }
 
@@ -55,6 +59,7 @@ package struct Content: Sendable, Equatable {
         guard reader.count >= Self.leastWords else { return nil }
         exact = reader.exact
         similar = reader.simHash
+        numbers = reader.numbers
         words = UInt16(clamping: reader.count)
     }
 
@@ -75,6 +80,7 @@ package struct Content: Sendable, Equatable {
 private struct WordReader {
     private(set) var count = 0
     private(set) var exact: UInt64 = StableHash.basis
+    private(set) var numbers: UInt32 = 0
     private var previous: UInt64 = 0
     private var balance = [Int32](repeating: 0, count: 64)
     private var left = Content.byteLimit
@@ -86,36 +92,69 @@ private struct WordReader {
             text.withUTF8 { add(UnsafeRawBufferPointer($0).prefix(left)) }
         case .array(let elements): for element in elements where left > 0 { add(element) }
         case .object(let object): for member in object.members where left > 0 { add(member.value) }
-        case .null, .bool, .integer, .number: break
+        case .integer(let number): if abs(Double(number)) < Self.timesBegin { add(number: number) }
+        case .number(let number):
+            if abs(number) < Self.timesBegin {
+                add(number: Int64(truncatingIfNeeded: number.bitPattern))
+            }
+        case .null, .bool: break
         }
     }
 
+    /// Numbers from here on are ids and times.
+    private static let timesBegin: Double = 1_000_000
+    private static let digitLimit = 6
+
+    private mutating func add(number: Int64) {
+        let mixed = StableHash.mix(UInt64(numbers) &* 31 &+ UInt64(bitPattern: number))
+        numbers = max(UInt32(truncatingIfNeeded: mixed), 1)
+    }
+
     /// Adds the words of a text: letters in lower case; whatever has a digit in it is a number, an id or
-    /// a time and is left out.
+    /// a time and is left out, but for numbers of a few digits that stand alone.
     mutating func add(_ bytes: Slice<UnsafeRawBufferPointer>) {
         left -= bytes.count
         var word = StableHash.basis
         var length = 0
         var hasDigit = false
+        var number: Int64 = 0
+        var digits = 0
+        // Whether nothing but digits has come, since a space or something like it.
+        var isPlain = true
+        func end() {
+            if length > 0, !hasDigit { add(word: word) }
+            if (1...Self.digitLimit).contains(digits), isPlain { add(number: number) }
+            (word, length, hasDigit, number, digits) = (StableHash.basis, 0, false, 0, 0)
+        }
         func isLetter(_ byte: UInt8) -> Bool {
             (0x61...0x7A).contains(byte) || byte >= 0x80
         }
-        for var byte in bytes {
+        func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }
+        for place in bytes.indices {
+            var byte = bytes[place]
             if (0x41...0x5A).contains(byte) { byte |= 0x20 }
             if isLetter(byte) {
                 word = StableHash.add(byte, to: word)
                 length += 1
-            } else if (0x30...0x39).contains(byte) {
+                isPlain = false
+            } else if isDigit(byte) {
                 hasDigit = true
+                digits += 1
+                if digits <= Self.digitLimit { number = number * 10 + Int64(byte - 0x30) }
             } else if byte == UInt8(ascii: "-") || byte == UInt8(ascii: "_") {
                 // An id has parts without a digit.
-                continue
+                isPlain = false
             } else {
-                if length > 0, !hasDigit { add(word: word) }
-                (word, length, hasDigit) = (StableHash.basis, 0, false)
+                // 12:30:05 is a time.
+                let isTime =
+                    byte == UInt8(ascii: ":") && hasDigit && place + 1 < bytes.endIndex
+                    && isDigit(bytes[place + 1])
+                if isTime { isPlain = false }
+                end()
+                isPlain = !isTime
             }
         }
-        if length > 0, !hasDigit { add(word: word) }
+        end()
     }
 
     private mutating func add(word: UInt64) {

@@ -30,9 +30,36 @@ struct Report: Sendable {
     private(set) var notices: [String: Notice] = [:]
     private(set) var recovered: [Thing: Timestamp] = [:]
     /// Chains that could not be broken for a time, for want of room.
-    var overflow = 0
+    private(set) var overflow = 0
+    private var overflowedAt: Timestamp?
 
     var hasRecovered: Bool { !recovered.isEmpty || !notices.isEmpty }
+
+    /// There was no room for one more breaker.
+    mutating func overflowed(at now: Timestamp) {
+        overflow += 1
+        overflowedAt = now
+    }
+
+    /// Whether there was no room lately; `nil`: there always was, or it was told that there is again.
+    func isOverflowing(at now: Timestamp) -> Bool? {
+        guard let overflowedAt, now < overflowedAt + Self.overflowFor * 2 else { return nil }
+        return now < overflowedAt + Self.overflowFor
+    }
+
+    /// How long it is told that there was no room, and then that there is.
+    private static let overflowFor: Duration = .seconds(60)
+
+    /// The clock was put right by so much.
+    mutating func shift(by step: Duration) {
+        overflowedAt = overflowedAt.map { $0 + step }
+        notices = notices.mapValues { notice in
+            var notice = notice
+            notice.at = notice.at + step
+            return notice
+        }
+        recovered = recovered.mapValues { $0 + step }
+    }
 
     /// Something to tell of a chain that goes on.
     mutating func notice(
@@ -73,7 +100,8 @@ extension ChainJudge {
     /// How long it may take to find out who tells of a broken chain; then this agent does.
     static let decisionTime: Duration = .seconds(1)
 
-    /// The state of the chains that are broken, or were until lately.
+    /// The state of the chains that are broken, or were until lately: of those that are not calm some,
+    /// and such first that nobody has been told of; of the others, as of those that have recovered, more.
     package func symptoms(at now: Timestamp) -> [Symptom] {
         var symptoms: [Symptom] = []
         let items = breaks.values.filter { $0.verdict != nil && $0.pair == nil }
@@ -82,12 +110,18 @@ extension ChainJudge {
                     || (item.owner == .undecided && now >= item.since + Self.decisionTime)
             }
             .sorted { ($0.opened, $0.chainID) < ($1.opened, $1.chainID) }
-        for item in items.prefix(Report.symptomLimit) { symptoms.append(symptom(item, at: now)) }
+        let calm = items.filter { isCalm($0, at: now) }
+        let raised = items.filter { !isCalm($0, at: now) }
+        let told = (raised.filter { !$0.isTold } + raised.filter(\.isTold))
+            .prefix(Report.symptomLimit)
+        for item in told + calm.suffix(Report.recoveredLimit) {
+            symptoms.append(symptom(item, at: now))
+        }
         for (chainID, notice) in report.notices.sorted(by: { $0.key < $1.key }) {
             symptoms.append(Self.symptom(chainID, notice))
         }
-        let raised = Set(symptoms.map { Report.Thing(type: $0.type, resource: $0.resource) })
-        for thing in report.recovered.keys.sorted() where !raised.contains(thing) {
+        let known = Set(symptoms.map { Report.Thing(type: $0.type, resource: $0.resource) })
+        for thing in report.recovered.keys.sorted() where !known.contains(thing) {
             symptoms.append(
                 Symptom(
                     type: thing.type, resource: thing.resource, severity: .ok,
@@ -99,14 +133,39 @@ extension ChainJudge {
     /// As `symptoms`, for those that are going to be told.
     package mutating func tell(at now: Timestamp) -> [Symptom] {
         let symptoms = symptoms(at: now)
-        for symptom in symptoms {
+        for symptom in symptoms where (symptom.severity ?? .ok) > .ok {
             breaks[.chain(ChainTable.key(symptom.resource))]?.isTold = true
         }
         return symptoms
     }
 
+    /// That chains could not be broken lately, for want of room; `ok` for a while after that.
+    package func overflowSymptom(_ node: String, at now: Timestamp) -> Symptom? {
+        guard let isOverflowing = report.isOverflowing(at: now) else { return nil }
+        var symptom = Symptom(
+            type: Verdict.rateExceeded.rawValue, resource: CommandChains.resource(node, "chains"),
+            severity: isOverflowing ? .critical : .ok,
+            message: isOverflowing
+                ? "\(Self.breakLimit) chains are broken, and no more can be: they are held to their "
+                    + "limits, but not for loop.cooldown"
+                : "there is room for broken chains again")
+        symptom.value = Double(breaks.count)
+        symptom.unit = "count"
+        symptom.threshold = Double(Self.breakLimit)
+        return symptom
+    }
+
+    /// Whether a chain is broken.
+    package func isBroken(_ chainID: String) -> Bool {
+        breaks[.chain(ChainTable.key(chainID))] != nil
+    }
+
+    private func isCalm(_ item: Break, at now: Timestamp) -> Bool {
+        item.isTold && now >= max(item.lastPassed, item.since) + calmTime
+    }
+
     private func symptom(_ item: Break, at now: Timestamp) -> Symptom {
-        let isCalm = item.isTold && now >= max(item.lastPassed, item.since) + calmTime
+        let isCalm = isCalm(item, at: now)
         let verdict = item.verdict ?? .iterationsExceeded
         var symptom = Symptom(
             type: verdict.rawValue, resource: item.chainID,

@@ -19,6 +19,11 @@ struct SharedBreak: Sendable, Equatable {
     var node: String
     var contents: [Content]
     var pairs: [Pair]
+    /// Of a pair: whether only the like of `contents` is stopped.
+    var isForLikeOnly = false
+    /// While it is half open: the chain whose message is the trial, and whether that is still to come.
+    var trial: String?
+    var awaitsTrial = false
 
     /// What this node has to say of a breaker; who tells people of it goes on to do so.
     init(_ item: Break, node: String) {
@@ -35,6 +40,10 @@ struct SharedBreak: Sendable, Equatable {
         self.node = item.owner == .other ? item.teller : node
         contents = item.contents
         pairs = item.pairs
+        isForLikeOnly = item.isForLikeOnly
+        guard item.state == .halfOpen, !item.trialChain.isEmpty else { return }
+        trial = item.trialChain
+        awaitsTrial = item.awaitsTrial
     }
 
     /// Reads an entry.
@@ -64,6 +73,9 @@ struct SharedBreak: Sendable, Equatable {
         node = try fields.name("node") ?? ""
         pair = try Self.pair(try fields.strings("pair"), "pair")
         contents = (try fields.strings("contents") ?? []).prefix(8).compactMap(Content.init(text:))
+        isForLikeOnly = try fields.bool("like_only") ?? false
+        trial = try fields.identifier("trial", limit: limit)
+        awaitsTrial = try fields.bool("awaited") ?? false
         pairs = []
         for (index, element) in (fields.object["pairs"]?.array ?? []).prefix(8).enumerated() {
             let names = element.array?.compactMap(\.string)
@@ -98,6 +110,9 @@ struct SharedBreak: Sendable, Equatable {
         object["node"] = .string(node)
         if !contents.isEmpty { object["contents"] = .array(contents.map { .string($0.text) }) }
         if !pairs.isEmpty { object["pairs"] = .array(pairs.map(Self.json)) }
+        if isForLikeOnly { object["like_only"] = true }
+        object["trial"] = trial.map(JSON.string)
+        if awaitsTrial { object["awaited"] = true }
         return object
     }
 
@@ -134,18 +149,22 @@ struct SharedBreak: Sendable, Equatable {
 }
 
 extension Content {
-    /// As others read it: three hexadecimal numbers.
+    /// As others read it: hexadecimal numbers.
     var text: String {
-        [exact, similar, UInt64(words)].map { String($0, radix: 16) }.joined(separator: "-")
+        [exact, similar, UInt64(words), UInt64(numbers)].map { String($0, radix: 16) }
+            .joined(separator: "-")
     }
 
     /// `nil` for what is none.
     init?(text: String) {
         let numbers = text.split(separator: "-").map { UInt64($0, radix: 16) }
-        guard numbers.count == 3, let exact = numbers[0], let similar = numbers[1],
-            let words = numbers[2]
+        guard (3...4).contains(numbers.count), let exact = numbers[0], let similar = numbers[1],
+            let words = numbers[2], let last = numbers[numbers.count - 1]
         else { return nil }
-        self.init(exact: exact, similar: similar, words: UInt16(clamping: words))
+        self.init(
+            exact: exact, similar: similar,
+            numbers: numbers.count > 3 ? UInt32(clamping: last) : 0,
+            words: UInt16(clamping: words))
     }
 }
 
@@ -177,10 +196,15 @@ extension ChainJudge {
             report.recovered(item, at: now)
             return
         }
-        if known == nil, breaks.count < Self.breakLimit { known = Break(shared, key, at: now) }
+        if known == nil, makeRoom(at: now) { known = Break(shared, key, at: now) }
         guard var item = known else { return }
         if item.owner == .ours, owner == .other { report.recovered(item, at: now) }
         if shared.state == .open, shared.since > item.since { item.isTold = false }
+        if shared.state == .open, item.state == .halfOpen { item.reopenings += 1 }
+        item.contents = shared.contents
+        item.isForLikeOnly = shared.isForLikeOnly
+        item.trialChain = shared.trial ?? ""
+        item.awaitsTrial = shared.state == .halfOpen && shared.awaitsTrial
         item.owner = owner
         item.teller = shared.node
         item.state = shared.state

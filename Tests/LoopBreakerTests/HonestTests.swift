@@ -1,0 +1,207 @@
+import Antibody
+import Protocol
+import Runtime
+import Settings
+import Testing
+
+@testable import LoopBreaker
+
+@Suite("Honest chains beside those that ran away")
+struct HonestTests {
+    private func broken(says: String? = nil) -> ChainJudge {
+        var judge = ChainJudge()
+        for number in 0..<12 {
+            let (from, to) = number % 2 == 0 ? ("a", "b") : ("b", "a")
+            judge.observe(message("bad", from, to, says: says), at: at(0))
+        }
+        _ = judge.command("bad", pairs: [], forgetting: false, at: at(0))
+        return judge
+    }
+
+    @Test("a program that asks every two seconds gets its chain back in the end")
+    func polling() {
+        var judge = broken()
+        var passed = 0
+        for second in stride(from: 0.0, to: 600, by: 2) where judge.isBroken("bad") {
+            judge.tick(at: at(second))
+            if judge.check(message("bad", "a", "b"), at: at(second)).isAllowed { passed += 1 }
+        }
+        #expect(!judge.isBroken("bad"))
+        // One trial for each time that it opened, and the first after it closed.
+        #expect(passed <= ChainJudge.patience + 2)
+    }
+
+    @Test("what has been sent counts as a try for as long as it comes")
+    func running() {
+        var judge = broken()
+        for second in stride(from: 0.0, to: 3600, by: 2) {
+            judge.tick(at: at(second))
+            judge.observe(message("bad", "a", "b"), at: at(second))
+        }
+        #expect(judge.isBroken("bad"))
+    }
+
+    @Test("between two agents new chains pass again soon, though many of them ask")
+    func newChains() {
+        var judge = broken()
+        var last = 0.0
+        for second in stride(from: 1.0, to: 300, by: 6) {
+            judge.tick(at: at(second))
+            let answer = judge.check(message("new \(second)", "a", "b"), at: at(second))
+            if !answer.isAllowed { last = second }
+        }
+        #expect(last < 75)
+    }
+
+    @Test("the chain that is let between two agents on trial goes on; over a limit it has failed")
+    func trialOfPair() {
+        var judge = broken()
+        for number in 0..<8 {
+            #expect(judge.check(message("new", "a", "b"), at: at(61)).isAllowed, "\(number)")
+            judge.observe(message("new", "a", "b"), at: at(61))
+            #expect(!judge.check(message("other", "a", "b"), at: at(61)).isAllowed)
+        }
+        #expect(judge.breaks[.pair(Pair("a", "b"))]?.state == .halfOpen)
+        judge.observe(message("new", "a", "b") { $0.depth = 11 }, at: at(62))
+        #expect(judge.breaks[.pair(Pair("a", "b"))]?.state == .open)
+        #expect(judge.isBroken("new"))
+    }
+
+    @Test("the like that is sent beside the trial opens the pair again, and people hear of it")
+    func likeBesideTrial() {
+        var judge = broken(says: "no, after you please")
+        #expect(judge.check(message("new", "a", "b"), at: at(61)).isAllowed)
+        for number in 0..<5 {
+            judge.observe(
+                message("moved \(number)", "a", "b", says: "No, after you please!"), at: at(62))
+        }
+        #expect(judge.breaks[.pair(Pair("a", "b"))]?.state == .open)
+        let raised = judge.symptoms(at: at(64)).filter { $0.severity == .critical }
+        #expect(raised.contains { $0.type == "cycle_detected" && $0.resource.hasPrefix("moved") })
+    }
+
+    @Test("a chain that has only asked is known to be older than what broke later")
+    func askedBefore() {
+        var judge = ChainJudge()
+        #expect(judge.ask(message("good", "a", "b") { $0.depth = 1 }, at: at(0)).isAllowed)
+        let bad = message("bad", "a", "b") { $0.depth = 11 }
+        #expect(!judge.ask(bad, at: at(1)).isAllowed)
+        _ = judge.command("bad", pairs: [], forgetting: false, at: at(2))
+        #expect(judge.ask(message("good", "a", "b") { $0.depth = 2 }, at: at(3)).isAllowed)
+        #expect(!judge.ask(message("new", "a", "b"), at: at(3)).isAllowed)
+    }
+
+    @Test("after a restart what may have been there before is let alone, the like is not")
+    func restarted() {
+        let shared = broken(says: "no, after you please").breaks.values.map {
+            SharedBreak($0, node: "nova")
+        }
+        var judge = ChainJudge(limits: .init(), cooldown: .seconds(60), at: at(10))
+        for (index, item) in shared.enumerated() {
+            judge.apply(item, revision: UInt64(index + 1), isOurs: true, at: at(10))
+        }
+        #expect(!judge.ask(message("bad", "a", "b"), at: at(11)).isAllowed)
+        #expect(judge.ask(message("good", "a", "b"), at: at(11)).isAllowed)
+        let like = message("moved", "b", "a", says: "no, after you please")
+        #expect(!judge.ask(like, at: at(11)).isAllowed)
+    }
+
+    @Test("a message that was allowed as a trial passes the relay, and is no try")
+    func allowedTrial() {
+        var judge = broken()
+        #expect(judge.check(message("bad", "a", "b"), at: at(61)).isAllowed)
+        #expect(judge.pass(message("bad", "a", "b"), at: at(61)) == .allow)
+        #expect(judge.breaks[.chain(ChainTable.key("bad"))]?.attempts == 0)
+        #expect(judge.pass(message("bad", "b", "a"), at: at(61)) != .allow)
+        judge.tick(at: at(75))
+        #expect(!judge.isBroken("bad"))
+    }
+
+    @Test("one agent allows the trial, and another one's relay passes it")
+    func allowedElsewhere() throws {
+        var one = broken()
+        #expect(one.check(message("bad", "a", "b"), at: at(61)).isAllowed)
+        let item = try #require(one.breaks[.chain(ChainTable.key("bad"))])
+        let bytes = JSON.object(SharedBreak(item, node: "vega").object).encoded
+        var other = broken()
+        other.apply(try SharedBreak(decoding: bytes), revision: 9, isOurs: false, at: at(61))
+        #expect(other.pass(message("bad", "a", "b"), at: at(61)) == .allow)
+        #expect(other.pass(message("bad", "a", "b"), at: at(61)) != .allow)
+    }
+
+    @Test("a cycle cannot go on under another name, also when no action is set up for it")
+    func cycleMoves() {
+        var judge = ChainJudge(limits { $0.repeats = 3 })
+        for number in 0..<12 {
+            let (from, to) = number % 2 == 0 ? ("a", "b") : ("b", "a")
+            judge.observe(message("bad", from, to, says: "no, after you please"), at: at(0))
+        }
+        #expect(judge.isBroken("bad"))
+        let moved = message("moved", "b", "a", says: "No, after you please!")
+        #expect(!judge.ask(moved, at: at(1)).isAllowed)
+        // Whoever does not visibly say that is not held back by it.
+        #expect(judge.ask(message("new", "b", "a"), at: at(1)).isAllowed)
+        #expect(judge.ask(message("new", "b", "a", says: "the bill is paid"), at: at(1)).isAllowed)
+        _ = judge.command("bad", pairs: [], forgetting: false, at: at(2))
+        #expect(!judge.ask(message("newer", "b", "a"), at: at(3)).isAllowed)
+    }
+
+    @Test("one that went too deep does not pass by saying something new")
+    func varyingText() {
+        var judge = ChainJudge()
+        let words = ["rivers", "hills", "towns", "lakes", "roads", "fields", "woods", "shores"]
+        for number in 0..<12 {
+            let (from, to) = number % 2 == 0 ? ("a", "b") : ("b", "a")
+            let text = "write about \(words[number % 8]) and \(words[(number * 3 + 1) % 8])"
+            judge.observe(message("bad", from, to, says: text), at: at(0))
+        }
+        #expect(judge.breaks.values.first?.verdict == .depthExceeded)
+        _ = judge.command("bad", pairs: [], forgetting: false, at: at(1))
+        let moved = message("moved", "a", "b", says: "write about something new")
+        #expect(!judge.ask(moved, at: at(2)).isAllowed)
+    }
+}
+
+@Suite("Time as the loop breaker knows it")
+struct TimeTests {
+    private let twoYears: Duration = .seconds(2 * 365 * 86_400)
+
+    @Test("after 497 days ticks begin anew, and nothing traps or stands still", arguments: 0..<4)
+    func longUptime(_ quarter: Int) {
+        // Just before, at, and after the wrap.
+        let start = 42_949_672.96 - 20 + Double(quarter) * 10
+        var judge = ChainJudge(limits { $0.rate = 5 })
+        judge.observe(message("old"), at: at(start))
+        for second in 0..<6 { judge.observe(message("c"), at: at(start + Double(second) * 30)) }
+        #expect(!judge.isBroken("c"))
+        judge.tick(at: at(start + 1700))
+        #expect(judge.counter.table.count == 2)
+        judge.tick(at: at(start + 2100))
+        #expect(judge.counter.table.count == 0)
+        for second in 0..<7 { judge.observe(message("c"), at: at(start + 2200 + Double(second))) }
+        #expect(judge.isBroken("c"))
+    }
+
+    @Test("when the time becomes known nothing is older by it", arguments: [1, -1])
+    func step(_ sign: Int) {
+        let boot = SteadyClock.sinceBoot()
+        let clock = SteadyClock(real: at(0), boot: boot, isSynchronized: false)
+        let gatekeeper = Gatekeeper(Config(), clock: clock)
+        gatekeeper.withJudge { judge, now in
+            for _ in 0..<3 { judge.observe(message("alive", "a", "b"), at: now) }
+            _ = judge.command("bad", pairs: [Pair("a", "b")], forgetting: false, at: now)
+        }
+        let step = twoYears * sign
+        _ = clock.follow(isSynchronized: true, real: at(0) + step, boot: boot)
+        gatekeeper.withJudge { judge, now in
+            #expect(now - at(0) > twoYears / 2 || at(0) - now > twoYears / 2)
+            judge.tick(at: now)
+            #expect(judge.counter.table.count == 1)
+            #expect(judge.state("bad") == .open)
+            let until = judge.ask(message("bad"), at: now).until
+            #expect(until.map { $0 - now <= .seconds(60) && $0 > now } == true)
+            #expect(judge.ask(message("alive", "a", "b"), at: now).isAllowed)
+            judge.observe(message("alive", "a", "b"), at: now)
+        }
+    }
+}
