@@ -42,13 +42,56 @@ package struct Systemd: Sendable {
         return try Self.state(of: unit, answer.text)
     }
 
-    /// Reads what `systemctl show` prints.
-    static func state(of unit: String, _ text: String) throws(ServiceFailure) -> RunState {
+    /// The properties by which systemd stops other units together with one (systemd.unit(5)): their
+    /// `Requires=`, `Requisite=`, `BindsTo=` and `PartOf=`, and its own `PropagatesStopTo=`.
+    private static let ties = [
+        "RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo",
+    ]
+    private static let tieLimit = 64
+
+    /// The units that systemd would stop together with one, directly or by way of others, and that run.
+    package func running(tiedTo unit: String, limit: Duration) throws(ServiceFailure) -> [String] {
+        let end = ContinuousClock.now + limit
+        let properties = (["LoadState", "ActiveState"] + Self.ties).joined(separator: ",")
+        var (queue, seen, running) = ([unit], Set([unit]), [String]())
+        while let next = queue.popLast() {
+            let left = ContinuousClock.now.duration(to: end)
+            guard left > .zero else {
+                throw ServiceFailure(
+                    isTransient: true, reason: "it takes too long to find out what needs \(unit)")
+            }
+            let answer = try tool.run(
+                ["show", "--property=\(properties)", "--", next], limit: left)
+            guard answer.exitCode == 0 else { throw tool.failure("show \(next)", answer) }
+            if next != unit, try Self.state(of: next, answer.text) == .running {
+                running.append(next)
+            }
+            let values = Self.values(answer.text)
+            for tie in Self.ties {
+                for name in (values[tie[...]] ?? "").split(separator: " ").map(String.init)
+                where seen.insert(name).inserted { queue.append(name) }
+            }
+            guard seen.count <= Self.tieLimit else {
+                throw ServiceFailure(
+                    isTransient: false,
+                    reason: "more than \(Self.tieLimit) units would stop with \(unit)")
+            }
+        }
+        return running.sorted()
+    }
+
+    private static func values(_ text: String) -> [Substring: Substring] {
         var values: [Substring: Substring] = [:]
         for line in text.split(separator: "\n") {
             guard let equals = line.firstIndex(of: "=") else { continue }
             values[line[..<equals]] = line[line.index(after: equals)...]
         }
+        return values
+    }
+
+    /// Reads what `systemctl show` prints.
+    static func state(of unit: String, _ text: String) throws(ServiceFailure) -> RunState {
+        let values = values(text)
         switch values["ActiveState"] {
         case "active", "activating", "reloading", "refreshing": return .running
         case "inactive", "failed", "deactivating", "maintenance":

@@ -35,7 +35,8 @@ final class Workshop: Sendable {
                     echo LoadState=loaded; echo "ActiveState=$(cat "units/$unit")"
                 else
                     echo LoadState=not-found; echo ActiveState=inactive
-                fi ;;
+                fi
+                cat "units/$unit.ties" 2>/dev/null || : ;;
             stop) echo inactive > "units/$unit" ;;
             start)
                 [ "$unit" = broken.service ] && { echo 'Job failed. See logs.' >&2; exit 1; }
@@ -96,13 +97,46 @@ struct NodeControlTests {
         _ = try verb.undo(plan.undo, remaining: [])
         #expect(workshop.read("units/backup.service") == "active\n")
         let asked = workshop.read("asked").split(separator: "\n").filter {
-            !$0.hasPrefix("show --property=LoadState,ActiveState -- ")
+            !$0.hasPrefix("show --property=LoadState,ActiveState")
         }
         #expect(
             asked == [
                 "--no-ask-password stop -- backup.service",
                 "--no-ask-password start -- backup.service",
             ])
+    }
+
+    @Test("units that would stop together with one are found, however far away, if they run")
+    func ties() throws {
+        let workshop = Workshop()
+        let systemd = Systemd(program: try workshop.systemctl())
+        for unit in ["db.service", "app.service", "web.service", "idle.service"] {
+            try workshop.set(unit, unit == "idle.service" ? "inactive" : "active")
+        }
+        try workshop.set("db.service.ties", "RequiredBy=app.service idle.service\nBoundBy=")
+        try workshop.set("app.service.ties", "ConsistsOf=\nBoundBy=web.service")
+        try workshop.set("web.service.ties", "PropagatesStopTo=db.service")
+        let found = try systemd.running(tiedTo: "db.service", limit: limit)
+        #expect(found == ["app.service", "web.service"])
+        // One of them is the agent's own.
+        mkdir(workshop.path + "/proc", 0o755)
+        mkdir(workshop.path + "/proc/self", 0o755)
+        try "0::/system.slice/web.service\n".write(
+            toFile: workshop.path + "/proc/self/cgroup", atomically: false, encoding: .utf8)
+        let control = NodeControl(
+            systemd: systemd, files: HostFiles(root: HostRoot(workshop.path)))
+        let verb = ShutdownVerb(
+            [.unit("db.service"), .unit("app.service")], control: control)
+        let failure = #expect(throws: VerbFailure.self) {
+            try verb.plan(VerbCall(parameters: [:]))
+        }
+        #expect(failure?.reason.contains("this agent runs in web.service") == true)
+        let many = (0..<100).map { "u\($0).service" }.joined(separator: " ")
+        try workshop.set("db.service.ties", "RequiredBy=\(many)")
+        let tooMany = #expect(throws: ServiceFailure.self) {
+            try systemd.running(tiedTo: "db.service", limit: limit)
+        }
+        #expect(tooMany?.reason.contains("more than 64") == true)
     }
 
     @Test(

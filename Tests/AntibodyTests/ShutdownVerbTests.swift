@@ -13,6 +13,8 @@ private final class Bench: ThingControl {
         var faults: [String: ServiceFailure] = [:]
         /// Things that come back by themselves.
         var stubborn: Set<String> = []
+        /// Units that stop with another one.
+        var ties: [String: [String]] = [:]
         var deeds: [String] = []
     }
 
@@ -55,6 +57,14 @@ private final class Bench: ThingControl {
         name(thing) == "own" ? "this agent runs in it" : nil
     }
 
+    func dependents(
+        of thing: Config.NonEssential, limit: Duration
+    ) throws(ServiceFailure) -> [String] {
+        state.withLock { state in
+            (state.ties[name(thing)] ?? []).filter { state.things[$0] == .running }
+        }
+    }
+
     private func act(
         _ verb: String, _ thing: Config.NonEssential, _ new: ThingState
     ) throws(ServiceFailure) {
@@ -64,6 +74,9 @@ private final class Bench: ThingControl {
             let isFree = !state.stubborn.contains(name) && state.things[name] != .unknown
             let fault = state.faults["\(verb) \(name)"]
             if fault == nil, isFree { state.things[name] = new }
+            if verb == "stop", fault == nil {
+                for other in state.ties[name] ?? [] { state.things[other] = .stopped }
+            }
             return fault
         }
         if let fault { throw fault }
@@ -137,39 +150,73 @@ struct ShutdownVerbTests {
         #expect(bench.deeds == ["start mute"])
     }
 
-    @Test("a failure in the middle: exactly what was stopped is started again")
+    @Test("one that cannot be stopped stops none of the others; exactly those are started again")
     func partialFailure() throws {
         let verb = verb([Self.things[3], .unit("a"), .unit("x"), Self.things[2]])
         bench.set("x", .running)
         bench.fail("stop x")
         let plan = try plan(verb)
-        let failure = #expect(throws: VerbFailure.self) { try verb.execute(plan) }
-        #expect(failure?.reason == "unit x: refused")
-        #expect(failure?.isTransient == true)
-        #expect(bench.deeds == ["stop mute", "stop a", "stop x"])
+        let result = try verb.execute(plan)
+        #expect(result["not_stopped"] == ["unit x: refused"])
+        #expect(bench.deeds == ["stop mute", "stop a", "stop x", "stop c"])
         _ = try verb.undo(plan.undo, remaining: [])
-        #expect(bench.deeds == ["start a", "start mute"])
+        #expect(bench.deeds == ["start c", "start a", "start mute"])
     }
 
-    @Test("what was never begun is not started, even when it cannot say")
-    func neverBegun() throws {
-        let verb = verb([.unit("a"), Self.things[3]])
-        bench.fail("stop a", isTransient: false)
+    @Test("when none can be stopped it has failed")
+    func failure() throws {
+        let verb = verb([.unit("a"), .container("b")])
+        bench.fail("stop a")
+        bench.fail("stop b", isTransient: false)
         let plan = try plan(verb)
-        #expect(throws: VerbFailure.self) { try verb.execute(plan) }
-        _ = bench.deeds
-        _ = try verb.undo(plan.undo, remaining: [])
+        let failure = #expect(throws: VerbFailure.self) { try verb.execute(plan) }
+        #expect(failure?.reason == "unit a: refused; container b: refused")
+        #expect(failure?.isTransient == true)
+    }
+
+    @Test("what was never begun is not started, whoever has stopped it meanwhile")
+    func neverBegun() throws {
+        let plan = try plan(verb([.unit("a"), Self.things[3]]))
+        var times = ShutdownVerb.Times()
+        times.all = .zero
+        let hurried = ShutdownVerb([], control: bench, times: times)
+        #expect(throws: VerbFailure.self) { try hurried.execute(plan) }
+        bench.set("a", .stopped)
+        #expect(throws: VerbFailure.self) { try hurried.undo(plan.undo, remaining: []) }
         #expect(bench.deeds == [])
     }
 
-    @Test("what comes back by itself is a failure, and said")
+    @Test("what comes back by itself is said")
     func stubborn() throws {
         bench.state.withLock { _ = $0.stubborn.insert("a") }
-        let verb = verb()
-        let plan = try plan(verb)
-        let failure = #expect(throws: VerbFailure.self) { try verb.execute(plan) }
+        let alone = verb([.unit("a")])
+        let failure = #expect(throws: VerbFailure.self) { try alone.execute(try plan(alone)) }
         #expect(failure?.isTransient == false)
         #expect(failure?.reason.contains("something starts it again") == true)
+        let verb = verb()
+        let result = try verb.execute(try plan(verb))
+        let reasons = result["not_stopped"]?.array ?? []
+        #expect(reasons.count == 1)
+    }
+
+    @Test("what would stop together with something must be listed, too, or neither is stopped")
+    func ties() throws {
+        bench.state.withLock { $0.ties = ["a": ["app"]] }
+        bench.set("app", .running)
+        let alone = verb([.unit("a"), .container("b")])
+        let plan = try plan(alone)
+        #expect(plan.effect["stop"] == ["container b"])
+        #expect(plan.effect["not_stopped"]?.array?.first?.string?.contains("unit app runs") == true)
+        // Listed, both stop with the first, and both start again.
+        let both = verb([.unit("a"), .unit("app")])
+        let second = try self.plan(both)
+        _ = try both.execute(second)
+        #expect(bench.deeds == ["stop a"])
+        _ = try both.undo(second.undo, remaining: [])
+        #expect(bench.deeds == ["start app", "start a"])
+        // One that does not run is nobody's business.
+        bench.set("app", .stopped)
+        #expect(try self.plan(alone).effect["stop"] == ["unit a", "container b"])
     }
 
     @Test("two actions: what one has stopped stays so until both are over")

@@ -32,7 +32,7 @@ package final class ShutdownVerb: Verb {
     let control: any ThingControl
     let times: Times
     private let listed: Mutex<[Config.NonEssential]>
-    /// What became of things that cannot say whether they run, by the token of the plan.
+    /// What was stopped, by the token of the plan.
     private let memories = Mutex(Memories())
 
     package init(
@@ -56,22 +56,7 @@ package final class ShutdownVerb: Verb {
                 reason: "config.yaml of this node lists nothing in local.shutdown_non_essential")
         }
         let held = call.active.flatMap { Self.things(in: $0) }
-        let end = SteadyClock.sinceBoot() + times.plan
-        var chosen: [Config.NonEssential] = []
-        var reasons: [String] = []
-        var isTransient = false
-        for thing in things where !chosen.contains(thing) {
-            do throws(ServiceFailure) {
-                if let objection = try objection(to: thing, held: held, until: end) {
-                    reasons.append("\(thing.text): \(objection)")
-                } else {
-                    chosen.append(thing)
-                }
-            } catch {
-                isTransient = isTransient || error.isTransient
-                reasons.append("\(thing.text): \(error.reason)")
-            }
-        }
+        let (chosen, reasons, isTransient) = choose(things, held: held)
         guard !chosen.isEmpty else {
             throw VerbFailure(
                 isTransient: isTransient, reason: "nothing to stop: \(Self.text(of: reasons))")
@@ -86,6 +71,50 @@ package final class ShutdownVerb: Verb {
         let mute = chosen.filter { $0.isMute && held.contains($0) }
         undo["held"] = mute.isEmpty ? nil : .array(mute.map(\.json))
         return VerbPlan(undo: undo, effect: effect)
+    }
+
+    /// What of a list is to be stopped, and why the rest is not.
+    private func choose(
+        _ things: [Config.NonEssential], held: [Config.NonEssential]
+    ) -> (chosen: [Config.NonEssential], reasons: [String], isTransient: Bool) {
+        let end = SteadyClock.sinceBoot() + times.plan
+        var chosen: [Config.NonEssential] = []
+        var ties: [String: [String]] = [:]
+        var reasons: [String] = []
+        var isTransient = false
+        for thing in things where !chosen.contains(thing) {
+            do throws(ServiceFailure) {
+                if let objection = try objection(to: thing, held: held, until: end) {
+                    reasons.append("\(thing.text): \(objection)")
+                    continue
+                }
+                let limit = try rest(of: times.look, until: end)
+                ties[thing.text] = try control.dependents(of: thing, limit: limit)
+                chosen.append(thing)
+            } catch {
+                isTransient = isTransient || error.isTransient
+                reasons.append("\(thing.text): \(error.reason)")
+            }
+        }
+        // What stops together with something must be started again with it: it has to be listed.
+        while let (thing, other) = Self.loose(chosen, ties) {
+            chosen.removeAll { $0 == thing }
+            reasons.append(
+                "\(thing.text): unit \(other) runs and would stop with it, and is not to be stopped: "
+                    + "list it, too")
+        }
+        return (chosen, reasons, isTransient)
+    }
+
+    /// The first thing with which something would stop that is not to be stopped.
+    private static func loose(
+        _ chosen: [Config.NonEssential], _ ties: [String: [String]]
+    ) -> (Config.NonEssential, String)? {
+        for thing in chosen {
+            let other = ties[thing.text]?.first { !chosen.contains(.unit($0)) }
+            if let other { return (thing, other) }
+        }
+        return nil
     }
 
     /// Why a thing is not to be stopped.
@@ -112,18 +141,30 @@ package final class ShutdownVerb: Verb {
             for thing in held { memories.stopped(thing, token) }
         }
         var entries: [JSON] = []
+        var failures: [ServiceFailure] = []
+        var hasStopped = false
         for thing in things {
             do throws(ServiceFailure) {
                 let word =
                     held.contains(thing) ? "held" : try stop(thing, token, until: end)
+                hasStopped = hasStopped || word != "missing"
                 entries.append(["thing": .string(thing.text), "state": .string(word)])
             } catch {
-                // The desk takes back what was stopped so far.
-                throw VerbFailure(
-                    isTransient: error.isTransient, reason: "\(thing.text): \(error.reason)")
+                // One that does not stop is no reason to start all the others again.
+                failures.append(
+                    ServiceFailure(
+                        isTransient: error.isTransient, reason: "\(thing.text): \(error.reason)"))
             }
         }
-        return ["things": .array(entries)]
+        let reasons = failures.map(\.reason)
+        guard hasStopped || failures.isEmpty else {
+            throw VerbFailure(
+                isTransient: failures.contains(where: \.isTransient),
+                reason: Self.text(of: reasons))
+        }
+        var result: JSON.Object = ["things": .array(entries)]
+        if !reasons.isEmpty { result["not_stopped"] = .array(reasons.map(JSON.string)) }
+        return result
     }
 
     private func stop(
@@ -131,13 +172,16 @@ package final class ShutdownVerb: Verb {
     ) throws(ServiceFailure) -> String {
         let state = try control.state(of: thing, limit: try rest(of: times.look, until: end))
         switch state {
-        case .stopped: return "held"
+        case .stopped:
+            // By another action, or together with something before it.
+            memories.withLock { $0.stopped(thing, token) }
+            return "held"
         case .missing: return "missing"
         case .running, .unknown: break
         }
         let limit = try rest(of: times.act, until: end)
         // Before the attempt: half a stop is one that is taken back.
-        if state == .unknown { memories.withLock { $0.stopped(thing, token) } }
+        memories.withLock { $0.stopped(thing, token) }
         try control.stop(thing, limit: limit)
         guard state == .running else { return "stopped" }
         guard try settles(thing, at: .stopped, until: end) else {
@@ -178,9 +222,8 @@ package final class ShutdownVerb: Verb {
         switch state {
         case .running: return "unchanged"
         case .missing: return "missing"
-        case .unknown where !memories.withLock({ $0.mayBeStopped(thing, token) }):
-            return "unchanged"
-        case .stopped, .unknown: break
+        case .stopped, .unknown:
+            guard memories.withLock({ $0.mayBeStopped(thing, token) }) else { return "unchanged" }
         }
         try control.start(thing, limit: try rest(of: times.act, until: end))
         if state == .unknown {
@@ -232,34 +275,48 @@ package final class ShutdownVerb: Verb {
     }
 }
 
-/// What this process knows of things that cannot say whether they run: without it an undo would start
-/// what was never stopped, or start it twice. After a restart nothing is known, and it is started.
+/// What this process knows of what it has stopped: without it an undo would start what somebody else
+/// has stopped, or what cannot say that it runs, or that twice. After a restart nothing is known, and what
+/// does not run is started.
 private struct Memories: Sendable {
     /// Plans that are remembered.
     private static let limit = 128
 
-    private var byToken: [Int64: [Config.NonEssential]] = [:]
+    private struct Plan {
+        /// Whether this process has carried it out.
+        var isBegun = false
+        var stopped: [Config.NonEssential] = []
+        var started: [Config.NonEssential] = []
+    }
+
+    private var byToken: [Int64: Plan] = [:]
     private var order: [Int64] = []
 
     mutating func begin(_ token: Int64) {
+        remember(token)
+        byToken[token]?.isBegun = true
+    }
+
+    private mutating func remember(_ token: Int64) {
         guard byToken[token] == nil else { return }
-        byToken[token] = []
+        byToken[token] = Plan()
         order.append(token)
         if order.count > Self.limit { byToken[order.removeFirst()] = nil }
     }
 
     mutating func stopped(_ thing: Config.NonEssential, _ token: Int64) {
-        byToken[token, default: []].append(thing)
+        byToken[token]?.stopped.append(thing)
     }
 
     /// From now on an undo of the same plan leaves it alone.
     mutating func started(_ thing: Config.NonEssential, _ token: Int64) {
-        begin(token)
-        byToken[token]?.removeAll { $0 == thing }
+        remember(token)
+        byToken[token]?.started.append(thing)
     }
 
     /// Whether a plan has stopped a thing and not started it again; what is not known counts.
     func mayBeStopped(_ thing: Config.NonEssential, _ token: Int64) -> Bool {
-        byToken[token].map { $0.contains(thing) } ?? true
+        guard let plan = byToken[token] else { return true }
+        return !plan.started.contains(thing) && (!plan.isBegun || plan.stopped.contains(thing))
     }
 }

@@ -20,6 +20,12 @@ package protocol ThingControl: Sendable {
     func start(_ thing: Config.NonEssential, limit: Duration) throws(ServiceFailure)
     /// Why a thing must not be stopped by this process; `nil`: it may.
     func objection(to thing: Config.NonEssential, limit: Duration) -> String?
+    /// The units that run and would stop together with a thing.
+    ///
+    /// - Throws: also when this process would.
+    func dependents(
+        of thing: Config.NonEssential, limit: Duration
+    ) throws(ServiceFailure) -> [String]
 }
 
 /// The node's systemd, its Docker engine, and the programs that its own file names.
@@ -78,10 +84,7 @@ package struct NodeControl: ThingControl {
             guard name.utf8.allSatisfy(Self.isOfUnitName), name.first != "-" else {
                 return "this is no name of one unit"
             }
-            // Such as `0::/system.slice/skos.service`.
-            let group = files.textIfReadable("/proc/self/cgroup") ?? ""
-            let parts = group.split { $0 == "/" || $0 == "\n" }
-            return parts.contains { $0 == name } ? "this agent runs in it" : nil
+            return isOwn(unit: name) ? "this agent runs in it" : nil
         case .container(let name):
             guard name.utf8.allSatisfy(Self.isOfContainerName), name.first != "-" else {
                 return "this is no name of a container"
@@ -95,6 +98,25 @@ package struct NodeControl: ThingControl {
             return isOurs ? "this agent runs in it" : nil
         case .hook: return nil
         }
+    }
+
+    /// Whether this process is part of a unit, by a path such as `0::/system.slice/skos.service`.
+    private func isOwn(unit name: String) -> Bool {
+        let group = files.textIfReadable("/proc/self/cgroup") ?? ""
+        return group.split { $0 == "/" || $0 == "\n" }.contains { $0 == name }
+    }
+
+    package func dependents(
+        of thing: Config.NonEssential, limit: Duration
+    ) throws(ServiceFailure) -> [String] {
+        guard case .unit(let name) = thing else { return [] }
+        let units = try systemd.running(tiedTo: name, limit: limit)
+        if let own = units.first(where: isOwn) {
+            throw ServiceFailure(
+                isTransient: false,
+                reason: "this agent runs in \(own), which would stop with it")
+        }
+        return units
     }
 
     /// `*`, `?` and `[` would name several.
