@@ -156,13 +156,13 @@ package final class Notifier: Sendable {
     }
 
     private func conclude(_ outcome: DeliveryQueue.Outcome, _ word: String) {
-        outcomes[word]?.increment()
+        if outcome.isFinal { outcomes[word]?.increment() }
         if let failure = outcome.failure {
             log.error(
                 "no human was told",
                 [
                     "incident": outcome.escalation.incident, "tries": outcome.tries,
-                    "reason": failure,
+                    "reason": failure, "goes_on": outcome.isFinal ? "" : "every few minutes",
                 ])
         }
         report(outcome)

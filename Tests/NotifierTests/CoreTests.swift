@@ -155,24 +155,50 @@ struct QueueTests {
         queue.add(try escalation(incident), due: .seconds(now))
     }
 
-    @Test("five tries within about a minute, then it is given up")
-    func tries() throws {
-        var queue = DeliveryQueue()
-        _ = try add("a", to: &queue)
+    /// Fails every try; the times in seconds, and what was said of it.
+    private func fail(
+        _ queue: inout DeliveryQueue, until end: Int64 = .max
+    ) throws -> (times: [Int64], outcomes: [DeliveryQueue.Outcome]) {
         var now = Duration.zero
         var times: [Int64] = []
-        var last: DeliveryQueue.Outcome?
-        while let due = queue.nextDue {
+        var outcomes: [DeliveryQueue.Outcome] = []
+        while let due = queue.nextDue, due.components.seconds < end {
             #expect(due >= now)
             now = due
             let delivery = try #require(queue.next(at: now))
             times.append(now.components.seconds)
-            last = queue.tried(delivery, .failed("down"), at: now)
+            if let outcome = queue.tried(delivery, .failed("down"), at: now) {
+                outcomes.append(outcome)
+            }
         }
-        #expect(times == [0, 2, 8, 26, 60])
-        #expect(last?.tries == 5)
-        #expect(last?.failure == "down")
+        return (times, outcomes)
+    }
+
+    @Test("five tries within about a minute, then it is said, and tried on for a day")
+    func tries() throws {
+        var queue = DeliveryQueue()
+        _ = try add("a", to: &queue)
+        let (times, outcomes) = try fail(&queue)
+        #expect(times.prefix(10) == [0, 2, 8, 26, 60, 120, 240, 480, 780, 1080])
+        #expect(outcomes.map(\.isFinal) == [false, true])
+        #expect(outcomes.first?.tries == 5)
+        #expect(outcomes.allSatisfy { $0.failure == "down" })
+        #expect((86_000...86_400).contains(times.last ?? 0))
         #expect(queue.isEmpty)
+        // Nobody was told, so it may be said again.
+        _ = try add("a", to: &queue)
+        #expect(queue.size == 1)
+    }
+
+    @Test("an outage of some minutes costs nobody the news")
+    func outage() throws {
+        var queue = DeliveryQueue()
+        _ = try add("a", to: &queue)
+        _ = try fail(&queue, until: 200)
+        let delivery = try #require(queue.next(at: .seconds(240)))
+        let outcome = queue.tried(delivery, .delivered, at: .seconds(240))
+        #expect(outcome?.failure == nil)
+        #expect(outcome?.isFinal == true)
     }
 
     @Test("a success or a refusal is the end; a later one is told meanwhile")
@@ -194,7 +220,7 @@ struct QueueTests {
         #expect(queue.tried(again, .delivered, at: .seconds(2)) == nil, "it is gone")
     }
 
-    @Test("one incident is told once; the oldest is dropped when too many wait")
+    @Test("one incident is told once; the first are kept when too many wait")
     func bounds() throws {
         var queue = DeliveryQueue()
         _ = try add("0", to: &queue)
@@ -204,11 +230,12 @@ struct QueueTests {
             #expect(try add("\(index)", to: &queue) == nil)
         }
         let dropped = try #require(try add("more", to: &queue))
-        #expect(dropped.escalation.incident == "0")
+        #expect(dropped.escalation.incident == "more")
         #expect(dropped.failure == "more than 256 wait to be told")
         #expect(queue.size == DeliveryQueue.limit)
         for index in 0..<10_000 { _ = try add("many \(index)", to: &queue) }
         #expect(queue.size == DeliveryQueue.limit)
+        #expect(queue.next(at: .zero)?.escalation.incident == "0")
     }
 
     @Test("new settings make all due; without an address all is given up")

@@ -25,7 +25,8 @@ private final class Desk: Sendable {
         outcomes = stream
         let descriptor = open(logFile, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
         let notifier = Notifier(
-            Self.settings(url, format), sender: webhook, queue: DeliveryQueue(pauses: pauses),
+            Self.settings(url, format), sender: webhook,
+            queue: DeliveryQueue(pauses: pauses, later: []),
             metrics: metrics, log: Logger("test", sink: LogSink(descriptor: descriptor)),
             report: { found.yield($0) })
         self.notifier = notifier
