@@ -39,6 +39,43 @@ struct CommandChainsTests {
         #expect(chains.symptoms(at: at(800)).isEmpty)
     }
 
+    @Test("the same for many things is no circle, for one it is")
+    func resources() {
+        let chains = Chains()
+        for number in 0..<30 {
+            var command = command("p\(number)", "ping_peer")
+            command.parameters = ["resource": .string("wg0/peer\(number)")]
+            #expect(!chains.take(command, at: at(Double(number))))
+        }
+        var found = 0
+        for number in 0..<30 {
+            var command = command("q\(number)", "ping_peer")
+            command.parameters = ["resource": "wg0/peer1"]
+            if chains.take(command, at: at(30)) { found = number }
+        }
+        // One was there before.
+        #expect(found == 19)
+        #expect(chains.symptoms(at: at(31)).first?.resource == "skos:nova:ping_peer wg0/peer1")
+    }
+
+    @Test("a storm of causes hides no circle")
+    func storm() {
+        let chains = Chains()
+        var alert = Alert(type: "thermal", severity: .critical, node: "nova")
+        for number in 0..<1000 {
+            alert.cause = "cause \(number)"
+            alert.id = "a\(number)"
+            _ = chains.take(alert, at: at(0))
+        }
+        for number in 0..<30 { _ = chains.take(command("c\(number)"), at: at(1)) }
+        for number in 0..<30 {
+            alert.cause = "circle"
+            alert.id = "b\(number)"
+            _ = chains.take(alert, at: at(1))
+        }
+        #expect(chains.symptoms(at: at(2)).count == 2)
+    }
+
     @Test("slow ones, renewals and what the loop breaker itself causes do not count")
     func innocent() {
         let chains = Chains()

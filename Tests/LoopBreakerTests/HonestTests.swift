@@ -205,3 +205,26 @@ struct TimeTests {
         }
     }
 }
+
+@Suite("Alerts of an earlier process")
+struct LeftoverTests {
+    @Test("are cleared when nothing is known of them, once it is known what is broken")
+    func cleared() {
+        func key(_ resource: String) -> AlertKeeper.Key {
+            AlertKeeper.Key(type: "no_progress", resource: resource)
+        }
+        var leftovers = Leftovers()
+        let known = Symptom(
+            type: "no_progress", resource: "known", severity: .warning, message: "")
+        #expect(leftovers.symptoms(beside: [], at: at(0)) { _ in false }.isEmpty)
+        leftovers.begin([key("gone"), key("known"), key("broken")], at: at(0))
+        for second in [1.0, 2] {
+            let symptoms = leftovers.symptoms(beside: [known], at: at(second)) { $0 == "broken" }
+            #expect(symptoms.map(\.resource) == ["gone"])
+            #expect(symptoms.map(\.severity) == [.ok])
+        }
+        #expect(leftovers.symptoms(beside: [], at: at(61)) { _ in false }.isEmpty)
+        leftovers.begin([key("late")], at: at(62))
+        #expect(leftovers.symptoms(beside: [], at: at(62)) { _ in false }.isEmpty)
+    }
+}

@@ -147,7 +147,7 @@ struct JudgeTests {
     func orchestrator() {
         var judge = ChainJudge()
         judge.observe(message("c", "user", "boss") { $0.messageID = "m0" }, at: at(0))
-        for number in 1...40 {
+        for number in 1...25 {
             judge.observe(
                 message("c", "boss", "tool", says: "summarise document \(number)") {
                     $0.messageID = "q\(number)"

@@ -87,6 +87,15 @@ struct RelayTests {
         let answer = try await fleet.voice.request(
             "synthesis.in.a.b", Array(#"{"chain_id":"c","depth":-1}"#.utf8), timeout: .seconds(10))
         #expect(try JSON.parse(answer.payload).object?["field"] == "depth")
+        // Nor does what names a chain and is no JSON, while what Python makes of NaN is judged.
+        let odd = try await fleet.voice.request(
+            "synthesis.in.a.b", Array(#"{"x":NaN,"in":{"chain_id":"c"}}"#.utf8),
+            timeout: .seconds(10))
+        #expect(try JSON.parse(odd.payload).object?["allow"] == false)
+        let deep = try await fleet.voice.request(
+            "synthesis.in.a.b", Array(#"{"chain_id":"c","depth":11,"x":NaN}"#.utf8),
+            timeout: .seconds(10))
+        #expect(try JSON.parse(deep.payload).object?["reason"] == "depth 11 is over 10")
         try fleet.voice.publish("synthesis.in.a.b", Array("free".utf8), reply: "answers.here")
         let message = try #require(await passed.next())
         #expect(message.payload == Array("free".utf8))

@@ -49,16 +49,21 @@ struct SharingTests {
     @Test("a restart keeps what is open, and clears the alert when it has calmed down")
     func restart() async throws {
         let fleet = try await Fleet()
-        let config = fleet.config { $0.loop.cooldown = .seconds(2) }
+        let config = fleet.config { $0.loop.cooldown = .seconds(20) }
         try await fleet.start(config)
-        try fleet.say("bad", "a", "b", depth: 99)
+        for number in 0..<11 {
+            let (from, to) = number % 2 == 0 ? ("a", "b") : ("b", "a")
+            try fleet.say("bad", from, to, text: "no, after you please")
+        }
         _ = await fleet.next("alert") { $0["severity"] == "critical" }
         try fleet.command("x1", "circuit_break", ["resource": "bad"])
         #expect(await fleet.result("x1")["status"] == "done")
         try await fleet.stop()
         try await fleet.start(config)
         await eventually { (try? await fleet.check(["chain_id": "bad"]))?["allow"] == false }
-        let moved: JSON = ["chain_id": "moved", "from": "b", "to": "a"]
+        let moved: JSON = [
+            "chain_id": "moved", "from": "b", "to": "a", "text": "no, after you please",
+        ]
         await eventually { (try? await fleet.check(moved))?["allow"] == false }
         _ = await fleet.next("alert") { $0["severity"] == "ok" && $0["resource"] == "bad" }
         try await fleet.stop()

@@ -173,7 +173,10 @@ extension ChainDetail {
         if step.parent != 0 { addChild(of: step.parent) }
         if step.message != 0 { addMessage(step.message, depth: UInt32(step.depth)) }
         if step.content.words > 0 {
-            said.append(Said(from: step.from, to: step.to, at: ticks, content: step.content, depth: step.depth))
+            said.append(
+                Said(
+                    from: step.from, to: step.to, at: ticks, content: step.content,
+                    depth: step.depth))
         }
     }
 

@@ -1,9 +1,10 @@
 package import Antibody
 package import Protocol
 
-/// Watches the healer itself: commands for one node that come again and again, and alerts of one cause.
+/// Watches the healer itself: commands for one thing of a node that come again and again, and alerts of one
+/// cause.
 ///
-/// A command that is repeated is no new one. What the loop breaker causes does not count, so that it
+/// The same action for many things, such as for each peer behind a dead uplink, is no circle. A command that is repeated is no new one. What the loop breaker causes does not count, so that it
 /// cannot feed on itself.
 package struct CommandChains: Sendable {
     /// So many within `span` are one too many.
@@ -21,7 +22,9 @@ package struct CommandChains: Sendable {
     }
 
     private let node: String
-    private var kinds: [String: Kind] = [:]
+    /// By what is done, and to what.
+    private var commands: [String: Kind] = [:]
+    private var causes: [String: Kind] = [:]
 
     package init(node: String) { self.node = node }
 
@@ -31,7 +34,9 @@ package struct CommandChains: Sendable {
         guard command.operation == .execute, !own.contains(command.actionType) else {
             return false
         }
-        return take(command.actionType, id: command.actionID, at: now)
+        let resource = command.parameters["resource"]?.string
+        let name = resource.map { "\(command.actionType) \($0)" } ?? command.actionType
+        return Self.take(name, id: command.actionID, in: &commands, at: now)
     }
 
     /// An alert about this node. Returns whether it was the one too many.
@@ -40,11 +45,20 @@ package struct CommandChains: Sendable {
             !(alert.agentID ?? "").hasPrefix("loop-breaker-")
         else { return false }
         let id = alert.id ?? "\(alert.type) \(alert.resource) \(now.nanoseconds)"
-        return take("alert \(cause)", id: id, at: now)
+        return Self.take("alert \(cause)", id: id, in: &causes, at: now)
     }
 
-    private mutating func take(_ name: String, id: String, at now: Timestamp) -> Bool {
-        guard kinds[name] != nil || kinds.count < Self.kindLimit else { return false }
+    private static func take(
+        _ name: String, id: String, in kinds: inout [String: Kind], at now: Timestamp
+    ) -> Bool {
+        if kinds[name] == nil, kinds.count >= kindLimit {
+            // Those of one or two are the first to go: a circle has more.
+            let rest = kinds.filter { !$0.value.isRaised }
+            guard let least = rest.min(by: { $0.value.seen.count < $1.value.seen.count }) else {
+                return false
+            }
+            kinds[least.key] = nil
+        }
         var kind = kinds[name] ?? Kind()
         kind.seen.removeAll { now - $0.at >= Self.span }
         if !kind.seen.contains(where: { $0.id == id }) {
@@ -60,6 +74,10 @@ package struct CommandChains: Sendable {
 
     /// The state of what was ever too much.
     package mutating func symptoms(at now: Timestamp) -> [Symptom] {
+        symptoms(&commands, at: now) + symptoms(&causes, at: now)
+    }
+
+    private func symptoms(_ kinds: inout [String: Kind], at now: Timestamp) -> [Symptom] {
         var symptoms: [Symptom] = []
         for (name, var kind) in kinds.sorted(by: { $0.key < $1.key }) {
             kind.seen.removeAll { now - $0.at >= Self.span }

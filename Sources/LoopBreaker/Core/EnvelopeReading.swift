@@ -133,7 +133,8 @@ private struct EnvelopeFields {
     mutating func chainIDs() throws(MessageError) -> [ChainID] {
         var ids: [String] = []
         do throws(MessageError) {
-            if let text = headers("Skos-Chain-Id") { ids.append(try checked("Skos-Chain-Id", text)) }
+            let name = "Skos-Chain-Id"
+            if let text = headers(name) { ids.append(try checked(name, text)) }
         } catch { try leaveOut(error) }
         do throws(MessageError) {
             let limit = Envelope.identifierBytes
