@@ -1,0 +1,123 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The agent is killed in the middle of what it does to real files.
+@Suite(
+    "A storage agent that is killed", .serialized,
+    .enabled(if: Program.path != nil, "skos is not built"),
+    .enabled(if: Volume.isPossible, "needs root and loop devices"))
+struct StorageKillTests {
+    private static let ext4 = StorageSite.Case(
+        name: "ext4", kind: .ext4(megabytes: 64, inodes: 40_000), isAboutInodes: true,
+        fileBytes: 0)
+
+    /// Free inodes; asking costs microseconds.
+    private func freeInodes(_ site: StorageSite) -> UInt64 {
+        var status = statvfs()
+        return statvfs(site.point, &status) == 0 ? UInt64(status.f_ffree) : 0
+    }
+
+    /// Kills the agent as soon as something is so; looks much more often than the agent acts.
+    private func killAgent(
+        _ site: StorageSite, when what: String, _ condition: () throws -> Bool
+    ) throws {
+        let deadline = ContinuousClock.now + .seconds(60)
+        while try !condition() {
+            try #require(ContinuousClock.now < deadline, "never happened: \(what)")
+            usleep(200)
+        }
+        try site.killAgent()
+    }
+
+    @Test("in the middle of a cleanup: nothing else is lost, and the next start goes on")
+    func cleanup() async throws {
+        let site = try await StorageSite(Self.ext4, ages: "1h", logs: false)
+        let temp = site.point + "/temp"
+        var old: [String] = []
+        for index in 0..<34_000 {
+            if index % 500 == 0 { mkdir("\(temp)/\(index / 500)", 0o755) }
+            old.append("\(temp)/\(index / 500)/\(index)")
+            try ScratchTree.write(old[index], bytes: 0)
+        }
+        for index in 0..<50 {
+            old.append("\(site.point)/kept/\(index)")
+            try ScratchTree.write(old[old.count - 1], bytes: 100)
+        }
+        try site.volume.age(old)
+        // Young ones among the old, and ways out of the root.
+        for index in 0..<68 {
+            for young in 0..<10 { try ScratchTree.write("\(temp)/\(index)/y\(young)", bytes: 20) }
+        }
+        symlink("\(site.point)/kept", "\(temp)/0/link")
+        link("\(site.point)/kept/0", "\(temp)/1/second")
+        let kept = try site.manifest(site.point + "/kept")
+        try await site.start()
+        let before = freeInodes(site)
+        try killAgent(site, when: "the first thousand is deleted") {
+            freeInodes(site) > before + 1000
+        }
+        #expect(ScratchTree.count(temp) > 2 * 680, "it was killed too late to show anything")
+        #expect(try site.changes("resolved").isEmpty)
+
+        try site.startAgent()
+        try await site.waitResolved(1)
+        #expect(site.used < 75)
+        // All that is left is young, or has another name.
+        #expect(ScratchTree.count(temp) == 680 + 1)
+        #expect(try site.manifest(site.point + "/kept") == kept)
+        #expect(try site.dispatched() == ["cleanup_temp", "cleanup_temp"])
+        #expect(
+            try site.outcomes() == ["cleanup_temp transient_failure", "cleanup_temp succeeded"])
+        try check(site)
+    }
+
+    /// When the agent is killed, by what there is of its archive then.
+    enum Moment: String, CaseIterable, Sendable { case packing, verifying, named, deleting }
+
+    @Test(
+        "in the middle of archiving: each file is in its place, in an archive, or in both",
+        arguments: Moment.allCases)
+    func archive(_ moment: Moment) async throws {
+        var item = Self.ext4
+        (item.isAboutInodes, item.fileBytes) = (false, 4096)
+        let site = try await StorageSite(item, logs: false)
+        try site.fill("kept", to: 70)
+        try site.fill("data", to: 92)
+        let expected = try site.manifest(site.point + "/data")
+        let before = freeInodes(site)
+        try await site.start()
+        try killAgent(site, when: "\(moment)") {
+            let names = try FileManager.default.contentsOfDirectory(atPath: site.archives.point)
+            return switch moment {
+            case .packing: names.contains { $0.hasSuffix(".partial") }
+            case .verifying: names.contains { $0.hasSuffix(".copy") }
+            case .named: names.contains { $0.hasSuffix(".tar.zst") }
+            case .deleting: freeInodes(site) > before + 100
+            }
+        }
+        let union = site.node.directory.path + "/union"
+        try site.unpack(into: union)
+        try Volume.run("/bin/cp", ["-a", site.point + "/data/.", union])
+        #expect(try site.manifest(union) == expected)
+
+        try site.startAgent()
+        try await site.waitResolved(1)
+        #expect(site.used < 75 && ScratchTree.count(site.point + "/data") == 0)
+        let restored = site.node.directory.path + "/restored"
+        try site.unpack(into: restored)
+        #expect(try site.manifest(restored) == expected)
+        let left = try FileManager.default.contentsOfDirectory(atPath: site.archives.point)
+        #expect(left.allSatisfy { $0.hasSuffix(".tar.zst") }, "\(left)")
+        #expect(try site.dispatched() == ["archive_old_data", "archive_old_data"])
+        try check(site)
+    }
+
+    private func check(_ site: StorageSite) throws {
+        let verified = try site.node.run("audit", "verify")
+        #expect(verified.code == 0, "\(verified.output)")
+        // A journal that does not make sense would stop all acting, and be said here.
+        let nodes = try site.node.run("nodes").output
+        #expect(!nodes.contains("journal"), "\(nodes)")
+    }
+}

@@ -1,0 +1,224 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// A real file system that a node watches and may clean, and another one for its archives.
+final class StorageSite {
+    /// What is filled, and what it runs out of.
+    struct Case: Sendable, CustomTestStringConvertible {
+        var name: String
+        var kind: Volume.Kind
+        var isAboutInodes = false
+        var fileBytes = 64 * 1024
+        var natsServer: String?
+        var testDescription: String { name }
+    }
+
+    /// Percent of what was used, as the messages say it.
+    let item: Case
+    let volume: Volume
+    let archives: Volume
+    let node: Node
+    private(set) var agent: Process?
+    private var count = 0
+
+    var point: String { volume.point }
+
+    /// - `ages`: least age of what may be deleted and archived.
+    init(_ item: Case, ages: String = "0s", webhook: String = "", logs: Bool = true) async throws {
+        self.item = item
+        volume = try Volume(item.kind)
+        // It counts what was deleted as free only when it writes back, by default every 30 s.
+        if case .btrfs = item.kind { try volume.remount("remount,commit=1") }
+        archives = try Volume(.tmpfs(megabytes: 160))
+        let point = volume.point
+        for name in ["temp", "logs", "data", "kept"] { mkdir(point + "/" + name, 0o755) }
+        node = try await Node(
+            config: """
+                storage:
+                  mounts: {include: ["\(point)"]}
+                  cooldown: 1s
+                  stay_clear: 1s
+                  verify: 5s
+                local:
+                  cleanup_temp: {roots: ["\(point)/temp"], min_age: \(ages)}
+                  cleanup_logs: {roots: [\(logs ? "\"\(point)/logs\"" : "")], min_age: \(ages), \
+                journal_max: 0}
+                  archive_old_data: {roots: ["\(point)/data"], min_age: \(ages), \
+                to: "\(archives.point)"}
+                  alert_human: {url: "\(webhook)"}
+
+                """, natsServer: item.natsServer)
+    }
+
+    /// Starts the coordinator and the agent, and waits until they know each other.
+    func start() async throws {
+        try node.start("coordinator")
+        try startAgent()
+        try await node.wait(for: "a heartbeat") { try node.run("nodes").output.contains("online") }
+    }
+
+    func startAgent() throws { agent = try node.start("agent", "storage") }
+
+    /// Ends the agent with signal 9, and waits until its locks are gone with it.
+    func killAgent() throws {
+        let agent = try #require(agent)
+        kill(agent.processIdentifier, SIGKILL)
+        agent.waitUntilExit()
+    }
+
+    /// Does something while the agent looks away, so that the next it sees is the result.
+    func unseen<Value>(_ body: () throws -> Value) throws -> Value {
+        let agent = try #require(agent)
+        kill(agent.processIdentifier, SIGSTOP)
+        defer { kill(agent.processIdentifier, SIGCONT) }
+        return try body()
+    }
+
+    var used: Double { volume.used(ofInodes: item.isAboutInodes) }
+
+    /// Writes files into a directory until the file system is as full as said.
+    func fill(_ directory: String, to percent: Double, suffix: String = "") throws {
+        while used < percent {
+            count += 1
+            let path = "\(point)/\(directory)/\(count)\(suffix)"
+            try ScratchTree.write(path, bytes: item.fileBytes)
+            if case .btrfs = item.kind, count % 16 == 0 { sync() }
+        }
+        sync()
+    }
+
+    func sync() { try? Volume.run("/bin/sync", ["-f", point]) }
+
+    /// Waits until so many incidents have been resolved.
+    func waitResolved(_ number: Int, location: SourceLocation = #_sourceLocation) async throws {
+        do {
+            try await node.wait(for: "the end of incident \(number)", location: location) {
+                try changes("resolved").count >= number
+            }
+        } catch {
+            let story = try node.run("explain", "nova").output
+            Issue.record("\(used) % used\n\(story)", sourceLocation: location)
+            throw error
+        }
+    }
+
+    // MARK: What the audit says
+
+    private func records(_ kind: String, _ name: String, _ value: String) throws -> [[String: Any]]
+    {
+        try node.audit().filter { $0["kind"] as? String == kind && $0[name] as? String == value }
+    }
+
+    func changes(_ change: String) throws -> [[String: Any]] {
+        try records("incident", "change", change)
+    }
+
+    /// The alerts that have opened an incident.
+    func opened() throws -> [[String: Any]] {
+        try records("alert", "effect", "opened").compactMap { $0["alert"] as? [String: Any] }
+    }
+
+    /// The actions that were commanded, in their order.
+    func dispatched() throws -> [String] {
+        try records("decision", "verdict", "dispatch").compactMap { $0["action"] as? String }
+    }
+
+    /// What became of the commands, such as `cleanup_temp succeeded`.
+    func outcomes() throws -> [String] {
+        try node.audit().filter { $0["kind"] as? String == "result" }.compactMap { record in
+            let result = record["result"] as? [String: Any] ?? record
+            guard result["status"] as? String == "done" else { return nil }
+            return "\(result["action_type"] ?? "?") \(result["outcome"] ?? "?")"
+        }
+    }
+
+    // MARK: What is in a tree
+
+    /// Names, modes, owners, sizes, times and sums of all files below a directory.
+    func manifest(_ directory: String) throws -> String {
+        try shell(
+            """
+            cd '\(directory)' || exit 1
+            find . -type f ! -name '.skos-archive-*' -exec stat -c '%n %f %u %g %s %.9Y' {} + | sort
+            find . -type f ! -name '.skos-archive-*' -exec sha256sum {} + | sort -k 2
+            """)
+    }
+
+    /// Unpacks all finished archives with the machine's own tar and zstd.
+    func unpack(into directory: String) throws {
+        _ = try shell(
+            """
+            mkdir -p '\(directory)' || exit 1
+            for archive in '\(archives.point)'/*.tar.zst; do
+                [ -e "$archive" ] || continue
+                tar --force-local --use-compress-program=zstd -xpf "$archive" -C '\(directory)' || exit 1
+            done
+            """)
+    }
+
+    private func shell(_ script: String) throws -> String {
+        let process = Process()
+        let output = Pipe()
+        process.executableURL = URL(fileURLWithPath: "/bin/sh")
+        process.arguments = ["-c", script]
+        process.standardOutput = output
+        try process.run()
+        let data = output.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        try #require(process.terminationStatus == 0)
+        return String(decoding: data, as: UTF8.self)
+    }
+}
+
+/// Takes what is sent to a human, and says thanks.
+final class Mailbox: @unchecked Sendable {
+    let port: UInt16
+    private let listener: Int32
+    private let lock = NSLock()
+    private var requests: [String] = []
+
+    init() throws {
+        port = try NATSServer.freePort()
+        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        address.sin_port = port.bigEndian
+        let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let isOpen = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
+                bind(listener, pointer, size) == 0 && listen(listener, 16) == 0
+            }
+        }
+        try #require(isOpen)
+        self.listener = listener
+        Thread.detachNewThread { [weak self] in
+            while true {
+                let connection = accept(listener, nil, nil)
+                guard connection >= 0 else { return }
+                var bytes = [UInt8](repeating: 0, count: 65_536)
+                var text = ""
+                // The body may come on its own.
+                while !text.contains("}"), case let got = recv(connection, &bytes, bytes.count, 0),
+                    got > 0
+                {
+                    text += String(decoding: bytes[..<got], as: UTF8.self)
+                }
+                let answer = Array("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".utf8)
+                _ = send(connection, answer, answer.count, Int32(MSG_NOSIGNAL))
+                close(connection)
+                self?.take(text)
+            }
+        }
+    }
+
+    deinit {
+        shutdown(listener, Int32(SHUT_RDWR))
+        close(listener)
+    }
+
+    private func take(_ text: String) { lock.withLock { requests.append(text) } }
+
+    var all: [String] { lock.withLock { requests } }
+}
