@@ -7,6 +7,7 @@ import Settings
 package struct ArchiveVerb: Verb {
     package let name = "archive_old_data"
     package let isReversible = false
+    package let isRepeatable = true
     package let family = "cleanup"
     package let summary =
         "pack old files into archives on another file system, verify them, then delete the files"

@@ -29,6 +29,7 @@ package struct CleanupVerb: Verb {
 
     package var name: String { kind.rawValue }
     package let isReversible = false
+    package let isRepeatable = true
     package let family = "cleanup"
 
     package var summary: String {

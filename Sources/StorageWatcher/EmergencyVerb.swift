@@ -15,6 +15,7 @@ package struct EmergencyVerb: Verb {
 
     package let name = "emergency_cleanup"
     package let isReversible = false
+    package let isRepeatable = true
     package let family = "cleanup"
     package let summary =
         "cleanup_temp and cleanup_logs until the file system is well; while it is above its emergency "

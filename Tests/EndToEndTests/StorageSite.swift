@@ -24,8 +24,12 @@ final class StorageSite {
 
     var point: String { volume.point }
 
+    /// - `levels`: lines of settings with other thresholds than the defaults.
     /// - `ages`: least age of what may be deleted and archived.
-    init(_ item: Case, ages: String = "0s", webhook: String = "", logs: Bool = true) async throws {
+    init(
+        _ item: Case, levels: String = "for: 0s", ages: String = "0s", webhook: String = "",
+        logs: Bool = true
+    ) async throws {
         self.item = item
         volume = try Volume(item.kind)
         // It counts what was deleted as free only when it writes back, by default every 30 s.
@@ -37,6 +41,7 @@ final class StorageSite {
             config: """
                 storage:
                   mounts: {include: ["\(point)"]}
+                  \(levels)
                   cooldown: 1s
                   stay_clear: 1s
                   verify: 5s
