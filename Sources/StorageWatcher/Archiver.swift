@@ -42,15 +42,20 @@ struct Archiver {
     func openDestination() throws(VerbFailure) -> SafeDirectory {
         let path = settings.destination
         do throws(FileFailure) {
-            return try SafeDirectory.open(path, root: cleaner.root, method: cleaner.method)
+            return try cleaner.open(path)
         } catch {
             throw VerbFailure(
-                isTransient: false, reason: "local.archive_old_data.to: \(error.description)")
+                isTransient: error.errno == ETIMEDOUT,
+                reason: "local.archive_old_data.to: \(error.description)")
         }
     }
 
     /// Why files of an open root cannot go to the destination; `nil`: they can.
     func objection(_ top: SafeDirectory, _ destination: SafeDirectory) -> String? {
+        // What cannot be deleted afterwards would only be archived again and again.
+        guard faccessat(top.descriptor, ".", W_OK, AT_EACCESS) == 0 else {
+            return "files in it cannot be deleted: \(errnoText(errno))"
+        }
         do throws(FileFailure) {
             let same = try cleaner.fileSystem(of: top) == cleaner.fileSystem(of: destination)
             return same
@@ -119,6 +124,12 @@ struct Archiver {
             var report = try delete(same, root.directory)
             for _ in same.count..<files.count { report.skip(.changed) }
             report.skipped.merge(walked.skipped) { $0 + $1 }
+            if report.files == 0 {
+                // It frees nothing, and the next run would make the same once more.
+                remove(name)
+                session.report.add(report, root: root.path)
+                return nil
+            }
             session.report.add(report, root: root.path)
             return Made(name: name, report: report, isMore: walked.end != .complete)
         } catch let interrupted as Interrupted {
@@ -178,6 +189,7 @@ struct Archiver {
         try run(
             [
                 "--create", "--zstd", "--format=posix", "--numeric-owner", "--force-local",
+                "--ignore-failed-read",
                 "--no-recursion", "--file=" + place(id + ".partial"),
                 "--directory=" + cleaner.root.real(root.path), "--null", "--verbatim-files-from",
                 "--files-from=" + place(id + ".list"),
@@ -189,10 +201,11 @@ struct Archiver {
         _ files: [ArchivedFile], _ root: Cleaner.Root, _ id: String, _ session: CleaningSession
     ) throws -> [ArchivedFile] {
         guard mkdir(place(id + ".copy"), 0o700) == 0 else { throw failure(".copy", errno) }
-        // zstd checks its own sums on the way.
+        // zstd checks its own sums on the way. Owners stand in the archive as numbers; giving the copies
+        // away for a moment would need a right that nothing else here needs.
         try run(
             [
-                "--extract", "--zstd", "--numeric-owner", "--force-local", "--preserve-permissions",
+                "--extract", "--zstd", "--no-same-owner", "--force-local", "--preserve-permissions",
                 "--file=" + place(id + ".partial"), "--directory=" + place(id + ".copy"),
             ], allowing: 0, session)
         let copy = try SafeDirectory.open(

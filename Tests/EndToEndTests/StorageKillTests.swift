@@ -121,6 +121,20 @@ struct StorageKillTests {
         try check(site)
     }
 
+    @Test("whose file system is unmounted meanwhile: the alert is cleared, and the incident resolved")
+    func unmounted() async throws {
+        let item = StorageSite.Case(name: "tmpfs", kind: .tmpfs(megabytes: 16))
+        let site = try await StorageSite(item, logs: false)
+        try await site.start()
+        try site.fill("kept", to: 85)
+        try await site.node.wait(for: "the alert") { try !site.opened().isEmpty }
+        try site.killAgent()
+        site.volume.unmount()
+        try site.startAgent()
+        try await site.waitResolved(1)
+        try check(site)
+    }
+
     private func check(_ site: StorageSite) throws {
         let verified = try site.node.run("audit", "verify")
         #expect(verified.code == 0, "\(verified.output)")

@@ -86,7 +86,7 @@ package final class Volume: Sendable {
         for path in paths {
             var status = stat()
             guard stat(path, &status) == 0 else { throw Failure(description: "no \(path)") }
-            for field in ["ctime", "mtime"] {
+            for field in ["ctime", "mtime", "atime"] {
                 script += "set_inode_field <\(status.st_ino)> \(field) 20200101000000\n"
             }
         }
