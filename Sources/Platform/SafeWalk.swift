@@ -48,6 +48,8 @@ package enum SkipReason: String, Sendable, CaseIterable {
     case tooYoung = "too_young"
     /// It has names elsewhere, so that deleting this one frees nothing.
     case hardLinked = "hard_linked"
+    /// It has extended attributes or an access list, which an archive would not keep.
+    case attributes
     /// There is not time enough for so large a file.
     case tooLarge = "too_large"
     case open

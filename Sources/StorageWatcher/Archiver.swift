@@ -15,6 +15,8 @@ struct Archiver {
     static let sliceBytes: Int64 = 128 << 20
     /// A larger file cannot be archived within the time of an action.
     static let fileBytes: Int64 = 1 << 30
+    /// Of the time that is left, for finding the files of a slice; packing them needs the rest.
+    static let choosingShare = 0.4
     static let prefix = ".skos-archive-"
     /// How long removing one unfinished thing may take.
     static let removeLimit: Duration = .seconds(4)
@@ -104,7 +106,7 @@ struct Archiver {
         _ root: Cleaner.Root, to destination: SafeDirectory, openFiles: OpenFiles,
         _ session: inout CleaningSession
     ) throws -> Made? {
-        var (files, walked) = choose(root.directory, openFiles, session)
+        var (files, walked) = choose(root, openFiles, session)
         if files.isEmpty {
             walked.end = walked.end == .enough ? .complete : walked.end
             session.report.add(walked, root: root.path)
@@ -142,23 +144,49 @@ struct Archiver {
 
     private func step(_ step: Step) throws { if isInterrupted(step) { throw Interrupted() } }
 
+    /// The files of the next slice: from where the time was over the last time, then from the top.
     private func choose(
-        _ top: SafeDirectory, _ openFiles: OpenFiles, _ session: CleaningSession
+        _ root: Cleaner.Root, _ openFiles: OpenFiles, _ session: CleaningSession
+    ) -> ([ArchivedFile], WalkReport) {
+        let kind = Config.Cleanup(
+            roots: [root.path], patterns: settings.patterns, minAge: settings.minAge)
+        let place = cleaner.memory.place(kind)
+        var (files, walked) = choose(root.directory, place?.cursor, openFiles, session)
+        if place != nil, walked.end == .complete {
+            if files.isEmpty {
+                (files, walked) = choose(root.directory, nil, openFiles, session)
+            } else {
+                walked.end = .enough
+            }
+        }
+        let isLate = walked.end == .outOfTime
+        let next = isLate ? walked.cursor : nil
+        cleaner.memory.remember(next.map { .init(root: root.path, cursor: $0) }, kind)
+        if isLate, !files.isEmpty { walked.end = .enough }
+        return (files, walked)
+    }
+
+    private func choose(
+        _ top: SafeDirectory, _ cursor: WalkCursor?, _ openFiles: OpenFiles,
+        _ session: CleaningSession
     ) -> ([ArchivedFile], WalkReport) {
         var files: [ArchivedFile] = []
         var bytes: Int64 = 0
-        let deadline = session.deadline
+        let (now, deadline) = (session.now, session.now() + session.rest * Self.choosingShare)
         var isFull = false
         var walk = SafeWalk(
             selection(session), openFiles: openFiles,
             stop: { _ in
-                if ContinuousClock.now >= deadline { return .outOfTime }
+                if now() >= deadline { return .outOfTime }
                 return isFull ? .enough : nil
             },
             take: { file, report in
                 guard !isFull else { return }
                 let size = Int64(file.status.st_size)
                 guard size <= Self.fileBytes else { return report.skip(.tooLarge) }
+                guard file.directory.hasAttributes(file.name) == false else {
+                    return report.skip(.attributes)
+                }
                 guard files.isEmpty || bytes + size <= Self.sliceBytes else {
                     isFull = true
                     return
@@ -167,7 +195,7 @@ struct Archiver {
                 bytes += size
                 isFull = files.count >= Self.sliceFiles || bytes >= Self.sliceBytes
             })
-        let report = walk.run(top)
+        let report = walk.run(top, from: cursor)
         // What stopped the walk may have stopped it without a file taken; so ask once more.
         return (files, isFull ? ended(report, .enough) : report)
     }
@@ -189,8 +217,8 @@ struct Archiver {
         try run(
             [
                 "--create", "--zstd", "--format=posix", "--numeric-owner", "--force-local",
-                "--ignore-failed-read",
-                "--no-recursion", "--file=" + place(id + ".partial"),
+                "--ignore-failed-read", "--sparse", "--no-recursion",
+                "--file=" + place(id + ".partial"),
                 "--directory=" + cleaner.root.real(root.path), "--null", "--verbatim-files-from",
                 "--files-from=" + place(id + ".list"),
             ], allowing: 1, session)

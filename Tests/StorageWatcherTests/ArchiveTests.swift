@@ -227,4 +227,17 @@ struct ArchiveTests {
         var status = stat()
         #expect(stat(restored + "/a", &status) == 0 && status.st_uid == 1000)
     }
+
+    @Test("what an archive would not keep whole stays where it is") func attributes() throws {
+        let site = try Site()
+        let volume = try Volume(.ext4(megabytes: 16, inodes: nil), at: site.root)
+        defer { volume.unmount() }
+        for name in ["plain", "marked"] { try ScratchTree.write(site.root + "/" + name, bytes: 10) }
+        let mark = "import os, sys; os.setxattr(sys.argv[1], 'user.mark', b'1')"
+        try Volume.run("/usr/bin/env", ["python3", "-c", mark, site.root + "/marked"])
+        let result = try site.execute()
+        #expect(result["files"]?.integer == 1)
+        #expect(result["skipped"]?.object?["attributes"]?.integer == 1)
+        #expect(access(site.root + "/marked", F_OK) == 0)
+    }
 }
