@@ -135,7 +135,7 @@ final class Node {
         for what: String, location: SourceLocation = #_sourceLocation,
         _ condition: () throws -> Bool
     ) async throws {
-        for _ in 0..<600 {
+        for _ in 0..<1800 {
             if try condition() { return }
             try await Task.sleep(for: .milliseconds(100))
         }

@@ -22,7 +22,7 @@ struct StorageKillTests {
     private func killAgent(
         _ site: StorageSite, when what: String, _ condition: () throws -> Bool
     ) throws {
-        let deadline = ContinuousClock.now + .seconds(60)
+        let deadline = ContinuousClock.now + .seconds(180)
         while try !condition() {
             try #require(ContinuousClock.now < deadline, "never happened: \(what)")
             usleep(200)
@@ -30,8 +30,16 @@ struct StorageKillTests {
         try site.killAgent()
     }
 
+    /// On a busy machine the kill may come too late to show anything; then all is done once more.
+    private func untilHit(_ scenario: () async throws -> Bool) async throws {
+        for _ in 0..<5 where try await scenario() { return }
+        Issue.record("each time the agent was killed too late")
+    }
+
     @Test("in the middle of a cleanup: nothing else is lost, and the next start goes on")
-    func cleanup() async throws {
+    func cleanup() async throws { try await untilHit { try await killedCleanup() } }
+
+    private func killedCleanup() async throws -> Bool {
         // Far apart, so that it is the same alert before and after, however much was deleted.
         let site = try await StorageSite(
             Self.ext4, levels: "thresholds: {warning: 30, critical: 97, emergency: 98}",
@@ -60,8 +68,7 @@ struct StorageKillTests {
         try killAgent(site, when: "the first thousand is deleted") {
             freeInodes(site) > before + 1000
         }
-        #expect(ScratchTree.count(temp) > 2 * 680, "it was killed too late to show anything")
-        #expect(try site.changes("resolved").isEmpty)
+        guard ScratchTree.count(temp) > 2 * 680, try site.outcomes().isEmpty else { return false }
 
         try site.startAgent()
         try await site.waitResolved(1)
@@ -72,6 +79,7 @@ struct StorageKillTests {
         #expect(
             try site.outcomes() == ["cleanup_temp transient_failure", "cleanup_temp succeeded"])
         try check(site)
+        return true
     }
 
     /// When the agent is killed, by what there is of its archive then.
@@ -81,6 +89,10 @@ struct StorageKillTests {
         "in the middle of archiving: each file is in its place, in an archive, or in both",
         arguments: Moment.allCases)
     func archive(_ moment: Moment) async throws {
+        try await untilHit { try await killedArchiving(moment) }
+    }
+
+    private func killedArchiving(_ moment: Moment) async throws -> Bool {
         var item = Self.ext4
         (item.isAboutInodes, item.fileBytes) = (false, 4096)
         let levels = """
@@ -95,6 +107,8 @@ struct StorageKillTests {
         try await site.start()
         try killAgent(site, when: "\(moment)") {
             let names = try FileManager.default.contentsOfDirectory(atPath: site.archives.point)
+            // All but done: it is too late.
+            if freeInodes(site) > before + 2000 { return true }
             return switch moment {
             case .packing: names.contains { $0.hasSuffix(".partial") }
             case .verifying: names.contains { $0.hasSuffix(".copy") }
@@ -102,6 +116,9 @@ struct StorageKillTests {
             case .deleting: freeInodes(site) > before + 100
             }
         }
+        guard try site.outcomes().allSatisfy({ !$0.hasPrefix("archive_old_data") }),
+            ScratchTree.count(site.point + "/data") > 0
+        else { return false }
         let union = site.node.directory.path + "/union"
         try site.unpack(into: union)
         try Volume.run("/bin/cp", ["-a", site.point + "/data/.", union])
@@ -119,20 +136,7 @@ struct StorageKillTests {
         #expect(
             archiving == ["archive_old_data transient_failure", "archive_old_data succeeded"])
         try check(site)
-    }
-
-    @Test("whose file system is unmounted meanwhile: the alert is cleared, and the incident resolved")
-    func unmounted() async throws {
-        let item = StorageSite.Case(name: "tmpfs", kind: .tmpfs(megabytes: 16))
-        let site = try await StorageSite(item, logs: false)
-        try await site.start()
-        try site.fill("kept", to: 85)
-        try await site.node.wait(for: "the alert") { try !site.opened().isEmpty }
-        try site.killAgent()
-        site.volume.unmount()
-        try site.startAgent()
-        try await site.waitResolved(1)
-        try check(site)
+        return true
     }
 
     private func check(_ site: StorageSite) throws {

@@ -14,7 +14,6 @@ final class StorageSite {
         var testDescription: String { name }
     }
 
-    /// Percent of what was used, as the messages say it.
     let item: Case
     let volume: Volume
     let archives: Volume
@@ -174,56 +173,4 @@ final class StorageSite {
         try #require(process.terminationStatus == 0)
         return String(decoding: data, as: UTF8.self)
     }
-}
-
-/// Takes what is sent to a human, and says thanks.
-final class Mailbox: @unchecked Sendable {
-    let port: UInt16
-    private let listener: Int32
-    private let lock = NSLock()
-    private var requests: [String] = []
-
-    init() throws {
-        port = try NATSServer.freePort()
-        let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        address.sin_port = port.bigEndian
-        let size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let isOpen = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-                bind(listener, pointer, size) == 0 && listen(listener, 16) == 0
-            }
-        }
-        try #require(isOpen)
-        self.listener = listener
-        Thread.detachNewThread { [weak self] in
-            while true {
-                let connection = accept(listener, nil, nil)
-                guard connection >= 0 else { return }
-                var bytes = [UInt8](repeating: 0, count: 65_536)
-                var text = ""
-                // The body may come on its own.
-                while !text.contains("}"), case let got = recv(connection, &bytes, bytes.count, 0),
-                    got > 0
-                {
-                    text += String(decoding: bytes[..<got], as: UTF8.self)
-                }
-                let answer = Array("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".utf8)
-                _ = send(connection, answer, answer.count, Int32(MSG_NOSIGNAL))
-                close(connection)
-                self?.take(text)
-            }
-        }
-    }
-
-    deinit {
-        shutdown(listener, Int32(SHUT_RDWR))
-        close(listener)
-    }
-
-    private func take(_ text: String) { lock.withLock { requests.append(text) } }
-
-    var all: [String] { lock.withLock { requests } }
 }
