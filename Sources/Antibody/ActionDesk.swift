@@ -167,7 +167,9 @@ package struct ActionDesk: Sendable {
         _ entry: Ledger.Entry, at now: Moment, _ directives: inout [Directive]
     ) {
         let id = entry.action.id
-        var result = result(of: entry.action, .done, .permanentFailure, at: now)
+        let isRepeatable = gate.verbs[entry.action.verb]?.isRepeatable ?? false
+        var result = result(
+            of: entry.action, .done, isRepeatable ? .transientFailure : .permanentFailure, at: now)
         result.reason =
             "interrupted: the agent ended while executing it, how far it came is not known"
         record(.done(id: id, result, nil), &directives)

@@ -22,7 +22,9 @@ struct ActionLoop {
     init(runner: ActionRunner, start: AgentStart) {
         self.runner = runner
         let facts = runner.verbs.values.map { verb in
-            VerbFacts(name: verb.name, family: verb.family, isReversible: verb.isReversible)
+            VerbFacts(
+                name: verb.name, family: verb.family, isReversible: verb.isReversible,
+                isRepeatable: verb.isRepeatable)
         }
         var gate = CommandGate(identity: runner.identity, verbs: facts)
         switch start {

@@ -97,6 +97,9 @@ package protocol Verb: Sendable {
     var summary: String { get }
     /// Whether `undo` can restore the state before the action.
     var isReversible: Bool { get }
+    /// Whether doing it once more, after nobody knows how far it came, does what doing it once does. Then an
+    /// attempt that was interrupted may be made again. By default it is not.
+    var isRepeatable: Bool { get }
     /// Verbs of one family share knobs: `VerbCall.active` holds the family's actions in force.
     var family: String { get }
     /// Finds out what to change and how to undo it, and changes nothing.
@@ -106,6 +109,10 @@ package protocol Verb: Sendable {
     /// Takes back one action, with the undo members of its plan. `remaining` are the plans of the
     /// family's other actions still in force, oldest first. Doing it twice does no harm.
     func undo(_ undo: JSON.Object, remaining: [JSON.Object]) throws(VerbFailure) -> JSON.Object
+}
+
+extension Verb {
+    package var isRepeatable: Bool { false }
 }
 
 /// What an action is asked to do.

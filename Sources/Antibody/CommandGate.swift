@@ -5,11 +5,13 @@ package struct VerbFacts: Sendable, Equatable {
     package var name: String
     package var family: String
     package var isReversible: Bool
+    package var isRepeatable: Bool
 
-    package init(name: String, family: String, isReversible: Bool) {
+    package init(name: String, family: String, isReversible: Bool, isRepeatable: Bool = false) {
         self.name = name
         self.family = family
         self.isReversible = isReversible
+        self.isRepeatable = isRepeatable
     }
 }
 

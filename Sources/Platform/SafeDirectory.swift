@@ -126,6 +126,13 @@ package struct SafeDirectory: Sendable {
         return answer < 0 ? nil : answer == 1
     }
 
+    /// Whether a file of this directory has extended attributes or an access list; `nil` where it cannot be
+    /// asked. Labels of SELinux do not count: they follow from where a file is.
+    package func hasAttributes(_ name: UnsafePointer<CChar>) -> Bool? {
+        let answer = skos_has_attributes(descriptor, name)
+        return answer < 0 ? nil : answer == 1
+    }
+
     /// The mount it is on, by its number in this process' mount namespace.
     package func mountID() throws(FileFailure) -> Int64 { try Self.mountID(of: descriptor) }
 

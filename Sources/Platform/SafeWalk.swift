@@ -7,6 +7,10 @@ package struct FileSelection: Sendable {
     /// Neither content nor inode may have changed later than this, in seconds since 1970: an old date
     /// alone is quickly forged, or copied from elsewhere.
     package var unchangedSince: Double
+    /// Whether files may go that were read later than that.
+    package var mayBeRead = true
+    /// Names of directories and files that belong to running services, and are left alone.
+    package var reserved: [GlobPattern] = []
     /// Directories inside one another that are looked into; each takes one descriptor.
     package var depthLimit = 256
     /// A directory that is left alone with all that is in it, wherever the walk meets it.
@@ -44,6 +48,8 @@ package enum SkipReason: String, Sendable, CaseIterable {
     case tooYoung = "too_young"
     /// It has names elsewhere, so that deleting this one frees nothing.
     case hardLinked = "hard_linked"
+    /// It has extended attributes or an access list, which an archive would not keep.
+    case attributes
     /// There is not time enough for so large a file.
     case tooLarge = "too_large"
     case open
@@ -51,6 +57,8 @@ package enum SkipReason: String, Sendable, CaseIterable {
     case maybeOpen = "maybe_open"
     /// It is the directory to be kept.
     case kept
+    /// It belongs to a service that is running.
+    case reserved
     /// Something else is mounted there.
     case otherMount = "other_mount"
     case tooDeep = "too_deep"
@@ -74,6 +82,8 @@ package struct WalkReport: Sendable, Equatable {
     /// The first thing that the system refused.
     package var failure: String?
     package var end = End.complete
+    /// Where it stopped, unless it is complete.
+    package var cursor: WalkCursor?
 
     package init() {}
 
@@ -95,7 +105,11 @@ package struct WalkedFile {
     package let status: stat
 
     /// Bytes on the disk, which deleting it would free.
-    package var bytes: Int64 { Int64(status.st_blocks) * 512 }
+    package var bytes: Int64 {
+        // A file system may say anything.
+        let (bytes, overflow) = Int64(status.st_blocks).multipliedReportingOverflow(by: 512)
+        return overflow || bytes < 0 ? 0 : bytes
+    }
 }
 
 /// Walks over a tree that others may be changing, and hands out the files that are selected.
@@ -122,6 +136,8 @@ package struct SafeWalk {
         var path: [UInt8]
         /// Files that may be taken before the next check.
         var trust = 0
+        /// Behind the last entry that was read.
+        var position = 0
     }
 
     private let selection: FileSelection
@@ -148,17 +164,23 @@ package struct SafeWalk {
     }
 
     /// Walks over all that is below `top`, which stays open.
-    package mutating func run(_ top: SafeDirectory) -> WalkReport {
+    ///
+    /// - `from`: where another walk stopped; only what comes behind is looked at.
+    /// - `until`: where another walk began; only what comes before is looked at.
+    package mutating func run(
+        _ top: SafeDirectory, from: WalkCursor? = nil, until: WalkCursor? = nil
+    ) -> WalkReport {
         report = WalkReport()
         defer { while !levels.isEmpty { leave() } }
         do throws(FileFailure) { enter(try top.descend([]), name: [], path: []) } catch {
             report.fail(error)
         }
+        if let from { goOn(from) }
         var count = 0
         while let depth = levels.indices.last {
             count += 1
             if count % Self.stopEvery == 0, let end = stop(report) {
-                report.end = end
+                stopped(end)
                 break
             }
             errno = 0
@@ -168,15 +190,41 @@ package struct SafeWalk {
                 continue
             }
             let name = entryName(entry)
+            levels[depth].position = Int(entry.pointee.d_off)
+            if let until, isAt(until) { return report }
             if strcmp(name, ".") == 0 || strcmp(name, "..") == 0 { continue }
             let taken = report.files
             look(at: name, type: Int(entry.pointee.d_type), depth)
             if report.files != taken, let end = stop(report) {
-                report.end = end
+                stopped(end)
                 break
             }
         }
         return report
+    }
+
+    private mutating func stopped(_ end: WalkReport.End) {
+        report.end = end
+        report.cursor = WalkCursor(
+            positions: levels.map(\.position), names: levels.dropFirst().map(\.name))
+    }
+
+    /// Goes to where another walk stopped, as far as the way there is what it was.
+    private mutating func goOn(_ cursor: WalkCursor) {
+        for (depth, position) in cursor.positions.enumerated() where levels.count == depth + 1 {
+            seekdir(levels[depth].stream, position)
+            levels[depth].position = position
+            guard depth < cursor.names.count else { return }
+            cursor.names[depth].withUnsafeBufferPointer { name in
+                if let name = name.baseAddress { descend(into: name, depth) }
+            }
+        }
+    }
+
+    /// Whether the entry that was just read is the last one of the walk that stopped there.
+    private func isAt(_ cursor: WalkCursor) -> Bool {
+        levels.last?.position == cursor.positions.last && levels.count == cursor.positions.count
+            && levels.dropFirst().map(\.name) == cursor.names
     }
 
     private mutating func look(at name: UnsafePointer<CChar>, type: Int, _ depth: Int) {
@@ -197,16 +245,19 @@ package struct SafeWalk {
     }
 
     private mutating func judge(_ name: UnsafePointer<CChar>, _ depth: Int) {
-        guard takesAllNames || matches(name) else { return report.skip(.otherName) }
+        guard takesAllNames || matches(name, selection.patterns) else {
+            return report.skip(.otherName)
+        }
+        guard !isReserved(name) else { return report.skip(.reserved) }
         guard let status = levels[depth].directory.status(name) else {
             return report.skip(.changed)
         }
         guard status.st_mode & S_IFMT == S_IFREG else { return report.skip(.notAFile) }
         guard status.st_nlink == 1 else { return report.skip(.hardLinked) }
         let limit = selection.unchangedSince
-        guard seconds(status.st_mtim) <= limit, seconds(status.st_ctim) <= limit else {
-            return report.skip(.tooYoung)
-        }
+        guard seconds(status.st_mtim) <= limit, seconds(status.st_ctim) <= limit,
+            selection.mayBeRead || seconds(status.st_atim) <= limit
+        else { return report.skip(.tooYoung) }
         if let reason = openFiles.objection(status, name, levels[depth].directory) {
             return report.skip(reason)
         }
@@ -221,15 +272,20 @@ package struct SafeWalk {
         take(file, &report)
     }
 
-    private func matches(_ name: UnsafePointer<CChar>) -> Bool {
+    private func isReserved(_ name: UnsafePointer<CChar>) -> Bool {
+        !selection.reserved.isEmpty && matches(name, selection.reserved)
+    }
+
+    private func matches(_ name: UnsafePointer<CChar>, _ patterns: [GlobPattern]) -> Bool {
         name.withMemoryRebound(to: UInt8.self, capacity: strlen(name)) { bytes in
             let buffer = UnsafeBufferPointer(start: bytes, count: strlen(name))
-            return selection.patterns.contains { $0.matches(buffer) }
+            return patterns.contains { $0.matches(buffer) }
         }
     }
 
     private mutating func descend(into name: UnsafePointer<CChar>, _ depth: Int) {
         guard levels.count < selection.depthLimit else { return report.skip(.tooDeep) }
+        guard !isReserved(name) else { return report.skip(.reserved) }
         do throws(FileFailure) {
             let child = try levels[depth].directory.child(name)
             let bytes = UnsafeBufferPointer(start: name, count: strlen(name) + 1)

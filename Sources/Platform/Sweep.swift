@@ -22,7 +22,11 @@ package struct Sweep {
     }
 
     /// Deletes below `top`. Directories stay, also those that are empty then.
-    package func run(_ top: SafeDirectory) -> WalkReport {
+    ///
+    /// - `from`, `until`: as for a walk.
+    package func run(
+        _ top: SafeDirectory, from: WalkCursor? = nil, until: WalkCursor? = nil
+    ) -> WalkReport {
         let (isDryRun, beforeDeleting) = (isDryRun, beforeDeleting)
         var walk = SafeWalk(selection, openFiles: openFiles, stop: stop) { file, report in
             beforeDeleting?(file.name)
@@ -30,7 +34,7 @@ package struct Sweep {
             report.files += 1
             report.bytes += file.bytes
         }
-        return walk.run(top)
+        return walk.run(top, from: from, until: until)
     }
 
     /// Takes one name out of an open directory. Whatever stands there by now: it is a name in that

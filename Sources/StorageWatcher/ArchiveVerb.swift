@@ -7,6 +7,7 @@ import Settings
 package struct ArchiveVerb: Verb {
     package let name = "archive_old_data"
     package let isReversible = false
+    package let isRepeatable = true
     package let family = "cleanup"
     package let summary =
         "pack old files into archives on another file system, verify them, then delete the files"
@@ -23,7 +24,7 @@ package struct ArchiveVerb: Verb {
     /// Whether there is something to archive and somewhere to put it.
     package var isAvailable: Bool {
         let archive = config().local.archive
-        return !archive.destination.isEmpty && cleaner.exists(archive.roots)
+        return !archive.destination.isEmpty && !archive.roots.isEmpty
             && cleaner.tools.tar != nil && cleaner.tools.zstd != nil
     }
 
@@ -38,15 +39,15 @@ package struct ArchiveVerb: Verb {
         let destination = try archiver.openDestination()
         defer { destination.close() }
         if call.isDryRun {
-            var session = CleaningSession(budget: Cleaner.dryRunBudget)
+            var session = cleaner.begin(Cleaner.dryRunBudget)
             let roots = open(archiver, destination, on: target, &session)
             defer { for root in roots { root.directory.close() } }
-            let deadline = session.deadline
+            let (deadline, now) = (session.deadline, session.now)
             if let openFiles = session.openFiles(of: cleaner.root) {
                 for root in roots {
                     let walk = Sweep(
                         archiver.selection(session), openFiles: openFiles, isDryRun: true,
-                        stop: { _ in ContinuousClock.now >= deadline ? .outOfTime : nil })
+                        stop: { _ in now() >= deadline ? .outOfTime : nil })
                     session.report.add(walk.run(root.directory), root: root.path)
                 }
             }
@@ -60,7 +61,7 @@ package struct ArchiveVerb: Verb {
         let archiver = try archiver()
         let destination = try archiver.openDestination()
         defer { destination.close() }
-        var session = CleaningSession(budget: cleaner.budget)
+        var session = cleaner.begin(cleaner.budget)
         archiver.removeStale(destination, session)
         let roots = open(archiver, destination, on: target, &session)
         defer { for root in roots { root.directory.close() } }

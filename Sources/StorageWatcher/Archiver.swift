@@ -15,6 +15,8 @@ struct Archiver {
     static let sliceBytes: Int64 = 128 << 20
     /// A larger file cannot be archived within the time of an action.
     static let fileBytes: Int64 = 1 << 30
+    /// Of the time that is left, for finding the files of a slice; packing them needs the rest.
+    static let choosingShare = 0.4
     static let prefix = ".skos-archive-"
     /// How long removing one unfinished thing may take.
     static let removeLimit: Duration = .seconds(4)
@@ -42,15 +44,20 @@ struct Archiver {
     func openDestination() throws(VerbFailure) -> SafeDirectory {
         let path = settings.destination
         do throws(FileFailure) {
-            return try SafeDirectory.open(path, root: cleaner.root, method: cleaner.method)
+            return try cleaner.open(path)
         } catch {
             throw VerbFailure(
-                isTransient: false, reason: "local.archive_old_data.to: \(error.description)")
+                isTransient: error.errno == ETIMEDOUT,
+                reason: "local.archive_old_data.to: \(error.description)")
         }
     }
 
     /// Why files of an open root cannot go to the destination; `nil`: they can.
     func objection(_ top: SafeDirectory, _ destination: SafeDirectory) -> String? {
+        // What cannot be deleted afterwards would only be archived again and again.
+        guard faccessat(top.descriptor, ".", W_OK, AT_EACCESS) == 0 else {
+            return "files in it cannot be deleted: \(errnoText(errno))"
+        }
         do throws(FileFailure) {
             let same = try cleaner.fileSystem(of: top) == cleaner.fileSystem(of: destination)
             return same
@@ -99,7 +106,7 @@ struct Archiver {
         _ root: Cleaner.Root, to destination: SafeDirectory, openFiles: OpenFiles,
         _ session: inout CleaningSession
     ) throws -> Made? {
-        var (files, walked) = choose(root.directory, openFiles, session)
+        var (files, walked) = choose(root, openFiles, session)
         if files.isEmpty {
             walked.end = walked.end == .enough ? .complete : walked.end
             session.report.add(walked, root: root.path)
@@ -119,6 +126,12 @@ struct Archiver {
             var report = try delete(same, root.directory)
             for _ in same.count..<files.count { report.skip(.changed) }
             report.skipped.merge(walked.skipped) { $0 + $1 }
+            if report.files == 0 {
+                // It frees nothing, and the next run would make the same once more.
+                remove(name)
+                session.report.add(report, root: root.path)
+                return nil
+            }
             session.report.add(report, root: root.path)
             return Made(name: name, report: report, isMore: walked.end != .complete)
         } catch let interrupted as Interrupted {
@@ -131,23 +144,49 @@ struct Archiver {
 
     private func step(_ step: Step) throws { if isInterrupted(step) { throw Interrupted() } }
 
+    /// The files of the next slice: from where the time was over the last time, then from the top.
     private func choose(
-        _ top: SafeDirectory, _ openFiles: OpenFiles, _ session: CleaningSession
+        _ root: Cleaner.Root, _ openFiles: OpenFiles, _ session: CleaningSession
+    ) -> ([ArchivedFile], WalkReport) {
+        let kind = Config.Cleanup(
+            roots: [root.path], patterns: settings.patterns, minAge: settings.minAge)
+        let place = cleaner.memory.place(kind)
+        var (files, walked) = choose(root.directory, place?.cursor, openFiles, session)
+        if place != nil, walked.end == .complete {
+            if files.isEmpty {
+                (files, walked) = choose(root.directory, nil, openFiles, session)
+            } else {
+                walked.end = .enough
+            }
+        }
+        let isLate = walked.end == .outOfTime
+        let next = isLate ? walked.cursor : nil
+        cleaner.memory.remember(next.map { .init(root: root.path, cursor: $0) }, kind)
+        if isLate, !files.isEmpty { walked.end = .enough }
+        return (files, walked)
+    }
+
+    private func choose(
+        _ top: SafeDirectory, _ cursor: WalkCursor?, _ openFiles: OpenFiles,
+        _ session: CleaningSession
     ) -> ([ArchivedFile], WalkReport) {
         var files: [ArchivedFile] = []
         var bytes: Int64 = 0
-        let deadline = session.deadline
+        let (now, deadline) = (session.now, session.now() + session.rest * Self.choosingShare)
         var isFull = false
         var walk = SafeWalk(
             selection(session), openFiles: openFiles,
             stop: { _ in
-                if ContinuousClock.now >= deadline { return .outOfTime }
+                if now() >= deadline { return .outOfTime }
                 return isFull ? .enough : nil
             },
             take: { file, report in
                 guard !isFull else { return }
                 let size = Int64(file.status.st_size)
                 guard size <= Self.fileBytes else { return report.skip(.tooLarge) }
+                guard file.directory.hasAttributes(file.name) == false else {
+                    return report.skip(.attributes)
+                }
                 guard files.isEmpty || bytes + size <= Self.sliceBytes else {
                     isFull = true
                     return
@@ -156,7 +195,7 @@ struct Archiver {
                 bytes += size
                 isFull = files.count >= Self.sliceFiles || bytes >= Self.sliceBytes
             })
-        let report = walk.run(top)
+        let report = walk.run(top, from: cursor)
         // What stopped the walk may have stopped it without a file taken; so ask once more.
         return (files, isFull ? ended(report, .enough) : report)
     }
@@ -178,7 +217,8 @@ struct Archiver {
         try run(
             [
                 "--create", "--zstd", "--format=posix", "--numeric-owner", "--force-local",
-                "--no-recursion", "--file=" + place(id + ".partial"),
+                "--ignore-failed-read", "--sparse", "--no-recursion",
+                "--file=" + place(id + ".partial"),
                 "--directory=" + cleaner.root.real(root.path), "--null", "--verbatim-files-from",
                 "--files-from=" + place(id + ".list"),
             ], allowing: 1, session)
@@ -189,10 +229,11 @@ struct Archiver {
         _ files: [ArchivedFile], _ root: Cleaner.Root, _ id: String, _ session: CleaningSession
     ) throws -> [ArchivedFile] {
         guard mkdir(place(id + ".copy"), 0o700) == 0 else { throw failure(".copy", errno) }
-        // zstd checks its own sums on the way.
+        // zstd checks its own sums on the way. Owners stand in the archive as numbers; giving the copies
+        // away for a moment would need a right that nothing else here needs.
         try run(
             [
-                "--extract", "--zstd", "--numeric-owner", "--force-local", "--preserve-permissions",
+                "--extract", "--zstd", "--no-same-owner", "--force-local", "--preserve-permissions",
                 "--file=" + place(id + ".partial"), "--directory=" + place(id + ".copy"),
             ], allowing: 0, session)
         let copy = try SafeDirectory.open(

@@ -28,31 +28,44 @@ package struct Cleaner: Sendable {
     package let stateDirectory: String
     /// Which method opens directories; `nil`: the best there is.
     let method: SafeDirectory.Method?
+    /// What time it is; a clock of its own in tests.
+    let now: @Sendable () -> ContinuousClock.Instant
+    let memory = CleaningMemory()
 
     /// - `tools`: the programs of the node that know how to clean.
     package init(
         root: HostRoot, tools: CleaningTools, stateDirectory: String,
-        budget: Duration = Cleaner.budget, method: SafeDirectory.Method? = nil
+        budget: Duration = Cleaner.budget, method: SafeDirectory.Method? = nil,
+        now: @escaping @Sendable () -> ContinuousClock.Instant = { .now }
     ) {
         self.root = root
         self.stateDirectory = stateDirectory
         self.tools = tools
         self.budget = budget
         self.method = method
+        self.now = now
     }
 
-    /// Whether any of the roots is a directory here.
-    package func exists(_ roots: [String]) -> Bool {
-        roots.contains { path in
-            var status = stat()
-            return stat(root.real(path), &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    /// An action that begins now.
+    func begin(_ budget: Duration) -> CleaningSession {
+        CleaningSession(budget: budget, now: now)
+    }
+
+    /// Opens a directory of the node's own file, unless it does not answer.
+    func open(_ path: String) throws(FileFailure) -> SafeDirectory {
+        let real = root.real(path)
+        let isAnswered = memory.answers(path) {
+            var status = statvfs()
+            _ = statvfs(real, &status)
         }
+        guard isAnswered else { throw FileFailure(.open, real, errno: ETIMEDOUT) }
+        return try SafeDirectory.open(path, root: root, method: method)
     }
 
     /// Why nothing below a root can be deleted; `nil`: it can.
     func obstacle(_ path: String) -> String? {
         do throws(FileFailure) {
-            try SafeDirectory.open(path, root: root, method: method).close()
+            try open(path).close()
             return nil
         } catch { return Self.reason(error) }
     }
@@ -104,7 +117,7 @@ package struct Cleaner: Sendable {
         var roots: [Root] = []
         for path in paths {
             do throws(FileFailure) {
-                let directory = try SafeDirectory.open(path, root: root, method: method)
+                let directory = try open(path)
                 if let reason = try elsewhere(directory, target) {
                     directory.close()
                     report.leaveOut(path, reason)
@@ -154,32 +167,77 @@ package struct Cleaner: Sendable {
         var isDryRun: Bool
         /// When enough is enough; `nil`: when all is done.
         var goal: CleaningGoal?
+        /// Whether what running services have in temporary directories is to be left alone.
+        var isTemporary = false
     }
 
-    /// Walks over the roots one after the other, until the time is over or the goal is reached.
+    /// Names that services give to what they have in temporary directories. systemd's own rules leave
+    /// the same alone.
+    private static let reserved = ["systemd-private-*", "snap-private-tmp", "snap.*", ".X*-lock"]
+
+    /// One walk of several: over which root, and which part of it.
+    private struct Stretch {
+        var root: Root
+        var from: WalkCursor?
+        var until: WalkCursor?
+    }
+
+    /// The walks that look at everything once, beginning where the time was over the last time.
+    private func stretches(_ roots: [Root], _ place: CleaningMemory.Place?) -> [Stretch] {
+        guard let place, let index = roots.firstIndex(where: { $0.path == place.root }) else {
+            return roots.map { Stretch(root: $0) }
+        }
+        let others = roots[(index + 1)...] + roots[..<index]
+        return [Stretch(root: roots[index], from: place.cursor)]
+            + others.map { Stretch(root: $0) }
+            + [Stretch(root: roots[index], until: place.cursor)]
+    }
+
+    /// Walks over the roots one after the other, until the time is over or the goal is reached; from
+    /// where the time was over the last time.
     func sweep(_ order: Order, on target: Target, _ session: inout CleaningSession) {
         let roots = open(order.cleanup.roots, on: target, &session.report)
         defer { for root in roots { root.directory.close() } }
         guard !roots.isEmpty, let openFiles = session.openFiles(of: root) else { return }
-        var selection = FileSelection(
-            patterns: order.cleanup.patterns.map { GlobPattern(name: $0) },
-            unchangedSince: session.wallSeconds - order.cleanup.minAge.inSeconds)
-        selection.kept = DirectoryIdentity(stateDirectory)
-        for root in roots {
+        let selection = selection(order, session)
+        let place = order.isDryRun ? nil : memory.place(order.cleanup)
+        for stretch in stretches(roots, place) {
+            let root = stretch.root
             guard !session.isOver else {
                 session.report.isComplete = false
+                if !order.isDryRun {
+                    memory.remember(
+                        .init(root: root.path, cursor: stretch.from ?? WalkCursor()), order.cleanup)
+                }
                 return
             }
             var meter = order.goal.map { goal in
                 CleaningMeter(goal, root.directory, isDryRun: order.isDryRun)
             }
             if meter?.isReached(WalkReport()) == true { continue }
-            let deadline = session.deadline
+            let (deadline, now) = (session.deadline, session.now)
             let sweep = Sweep(selection, openFiles: openFiles, isDryRun: order.isDryRun) { walked in
-                if ContinuousClock.now >= deadline { return .outOfTime }
+                if now() >= deadline { return .outOfTime }
                 return meter?.isReached(walked) == true ? .enough : nil
             }
-            session.report.add(sweep.run(root.directory), root: root.path)
+            let walked = sweep.run(root.directory, from: stretch.from, until: stretch.until)
+            session.report.add(walked, root: root.path)
+            if walked.end == .outOfTime, !order.isDryRun, let cursor = walked.cursor {
+                return memory.remember(.init(root: root.path, cursor: cursor), order.cleanup)
+            }
         }
+        if !order.isDryRun { memory.remember(nil, order.cleanup) }
+    }
+
+    private func selection(_ order: Order, _ session: CleaningSession) -> FileSelection {
+        var selection = FileSelection(
+            patterns: order.cleanup.patterns.map { GlobPattern(name: $0) },
+            unchangedSince: session.wallSeconds - order.cleanup.minAge.inSeconds)
+        selection.kept = DirectoryIdentity(stateDirectory)
+        if order.isTemporary {
+            selection.mayBeRead = false
+            selection.reserved = Self.reserved.map { GlobPattern(name: $0) }
+        }
+        return selection
     }
 }

@@ -1,9 +1,15 @@
 import Platform
+import Settings
 
 /// How full a file system may be for cleaning to end, in percent of what users can use.
 struct CleaningGoal: Sendable, Equatable {
     var space: Double
     var inodes: Double
+
+    /// When it is no symptom any more.
+    static func well(_ settings: Config.Storage) -> CleaningGoal {
+        CleaningGoal(space: settings.clear.warning, inodes: settings.inodeClear.warning)
+    }
 
     /// Whether it is less full than that.
     func isMet(by usage: FileSystemUsage) -> Bool {
@@ -26,11 +32,15 @@ struct CleaningMeter {
     private let base: FileSystemUsage?
     private var lastSync: ContinuousClock.Instant?
 
-    init(_ goal: CleaningGoal, _ directory: SafeDirectory, isDryRun: Bool) {
+    /// - `base`: how full it is before.
+    init(
+        _ goal: CleaningGoal, _ directory: SafeDirectory, isDryRun: Bool,
+        base: FileSystemUsage? = nil
+    ) {
         self.goal = goal
         self.directory = directory
         self.isDryRun = isDryRun
-        base = try? FileSystemUsage(descriptor: directory.descriptor)
+        self.base = base ?? (try? FileSystemUsage(descriptor: directory.descriptor))
     }
 
     /// Whether the goal is reached after what was deleted so far.
@@ -39,9 +49,9 @@ struct CleaningMeter {
         if !isDryRun, isMetNow { return true }
         let freed = UInt64(max(walked.bytes, 0))
         let expected = FileSystemUsage(
-            size: base.size, free: min(base.free + freed, base.size),
-            available: min(base.available + freed, base.size), inodes: base.inodes,
-            inodesFree: min(base.inodesFree + UInt64(walked.files), base.inodes))
+            size: base.size, free: Self.sum(base.free, freed, atMost: base.size),
+            available: Self.sum(base.available, freed, atMost: base.size), inodes: base.inodes,
+            inodesFree: Self.sum(base.inodesFree, UInt64(walked.files), atMost: base.inodes))
         guard goal.isMet(by: expected) else { return false }
         if isDryRun { return true }
         let now = ContinuousClock.now
@@ -49,6 +59,12 @@ struct CleaningMeter {
         lastSync = now
         directory.syncFileSystem()
         return isMetNow
+    }
+
+    /// Some file systems say that they have all the room there can be.
+    private static func sum(_ one: UInt64, _ other: UInt64, atMost limit: UInt64) -> UInt64 {
+        let (sum, overflow) = one.addingReportingOverflow(other)
+        return overflow ? limit : min(sum, limit)
     }
 
     private var isMetNow: Bool {

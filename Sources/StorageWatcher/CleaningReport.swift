@@ -74,6 +74,15 @@ struct CleaningReport {
         return object
     }
 
+    /// That there is more to delete than the time sufficed for.
+    var unfinished: VerbFailure {
+        VerbFailure(
+            isTransient: true,
+            reason:
+                "\(files) files (\(StorageText.size(UInt64(max(bytes, 0))))) were deleted, and the "
+                + "time was over before everything was looked at: the next attempt goes on there")
+    }
+
     /// The result of cleaning.
     ///
     /// - Throws: that there was nothing to delete, and why, so that the next step is taken at once.
@@ -93,24 +102,34 @@ struct CleaningReport {
 
 /// One action that cleans: its time, and what it found out so far.
 struct CleaningSession {
-    let deadline: ContinuousClock.Instant
+    private(set) var deadline: ContinuousClock.Instant
+    let now: @Sendable () -> ContinuousClock.Instant
     /// When it began, in seconds since 1970: ages of files are counted from here.
     let wallSeconds: Double
     var report = CleaningReport()
     private var openFiles: OpenFiles?
     private var hasLooked = false
 
-    init(budget: Duration) {
-        deadline = .now + budget
+    init(budget: Duration, now: @escaping @Sendable () -> ContinuousClock.Instant = { .now }) {
+        self.now = now
+        deadline = now() + budget
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         wallSeconds = Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
     }
 
-    var isOver: Bool { ContinuousClock.now >= deadline }
+    var isOver: Bool { now() >= deadline }
 
     /// The time that is left.
-    var rest: Duration { max(deadline - .now, .zero) }
+    var rest: Duration { max(deadline - now(), .zero) }
+
+    /// Does something that may take a part of the time that is left, so that what follows has its turn.
+    mutating func spend(_ share: Double, _ body: (inout CleaningSession) -> Void) {
+        let end = deadline
+        deadline = now() + rest * share
+        body(&self)
+        deadline = end
+    }
 
     /// What is open on the node, looked up once. Without knowing, nothing is deleted.
     mutating func openFiles(of root: HostRoot) -> OpenFiles? {

@@ -1,4 +1,5 @@
 package import Antibody
+import Platform
 package import Protocol
 package import Settings
 
@@ -29,6 +30,7 @@ package struct CleanupVerb: Verb {
 
     package var name: String { kind.rawValue }
     package let isReversible = false
+    package let isRepeatable = true
     package let family = "cleanup"
 
     package var summary: String {
@@ -38,13 +40,14 @@ package struct CleanupVerb: Verb {
         }
     }
 
-    /// Whether there is anything here that it could clean.
+    /// Whether it may clean anything. Whether that is there is found out when it is asked to: what is
+    /// mounted later counts, and a dead server keeps nobody waiting here.
     package var isAvailable: Bool {
         let local = config().local
         switch kind {
-        case .temp: return cleaner.exists(local.cleanupTemp.roots)
+        case .temp: return !local.cleanupTemp.roots.isEmpty
         case .logs:
-            return cleaner.exists(local.cleanupLogs.roots)
+            return !local.cleanupLogs.roots.isEmpty
                 || local.journalMax > 0 && cleaner.tools.journalctl != nil
         }
     }
@@ -56,16 +59,24 @@ package struct CleanupVerb: Verb {
             return VerbPlan(
                 undo: target.parameters, effect: cleaner.intention(kind, local, on: target))
         }
-        var session = CleaningSession(budget: Cleaner.dryRunBudget)
+        var session = cleaner.begin(Cleaner.dryRunBudget)
         cleaner.clean(kind, local, on: target, isDryRun: true, goal: nil, &session)
         return VerbPlan(undo: target.parameters, effect: session.report.json)
     }
 
     package func execute(_ plan: VerbPlan) throws(VerbFailure) -> JSON.Object {
         let target = try cleaner.target(plan.undo)
-        var session = CleaningSession(budget: cleaner.budget)
-        cleaner.clean(kind, config().local, on: target, isDryRun: false, goal: nil, &session)
-        return try session.report.result()
+        let config = config()
+        var session = cleaner.begin(cleaner.budget)
+        cleaner.clean(kind, config.local, on: target, isDryRun: false, goal: nil, &session)
+        let result = try session.report.result()
+        // Where more is needed, the same once more is better than the next step.
+        if !session.report.isComplete, let usage = cleaner.usage(target),
+            !CleaningGoal.well(config.storage).isMet(by: usage)
+        {
+            throw session.report.unfinished
+        }
+        return result
     }
 
     package func undo(
@@ -86,8 +97,15 @@ extension Cleaner {
             vacuumJournal(local.journalMax, on: target, isDryRun: isDryRun, &session)
         }
         let order = Order(
-            cleanup: Self.cleanup(kind, local), isDryRun: isDryRun, goal: goal)
+            cleanup: Self.cleanup(kind, local), isDryRun: isDryRun, goal: goal,
+            isTemporary: kind == .temp)
         sweep(order, on: target, &session)
+    }
+
+    /// How full the target is; `nil` without a target, or when it does not say.
+    func usage(_ target: Target) -> FileSystemUsage? {
+        guard case .mount(let mount) = target else { return nil }
+        return (try? FileSystemUsage.read(mount, root: root)) ?? nil
     }
 
     static func cleanup(_ kind: CleanupVerb.Kind, _ local: Config.Local) -> Config.Cleanup {

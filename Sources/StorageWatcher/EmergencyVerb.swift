@@ -5,20 +5,15 @@ import Settings
 
 /// The action `emergency_cleanup`: the safe steps one after the other, the gentlest first.
 ///
-/// What other actions may delete as well goes until the file system is no symptom any more: stopping
-/// just below the emergency would leave an incident that nothing else mends. Younger files go only until
-/// the emergency is over.
+/// It deletes what the other actions may delete as well and nothing else, until the file system is no
+/// symptom any more: stopping just below the emergency would leave an incident that nothing else mends.
 package struct EmergencyVerb: Verb {
-    /// In an emergency files of this age may go, should more be asked for at other times; never
-    /// younger ones.
-    package static let leastAge: Duration = .seconds(3600)
-
     package let name = "emergency_cleanup"
     package let isReversible = false
+    package let isRepeatable = true
     package let family = "cleanup"
     package let summary =
-        "cleanup_temp and cleanup_logs until the file system is well; while it is above its emergency "
-        + "level, both for files of an hour or older"
+        "cleanup_temp and cleanup_logs, both only until the file system is well"
     private let cleaner: Cleaner
     private let config: CurrentConfig
 
@@ -31,22 +26,23 @@ package struct EmergencyVerb: Verb {
         let target = try cleaner.target(call.parameters)
         guard call.isDryRun else {
             var effect: JSON.Object = [
-                "steps": .array(Self.steps(config()).map { .string($0.name) })
+                "steps": .array(CleanupVerb.Kind.allCases.map { .string($0.rawValue) })
             ]
             effect.append(target.parameters, except: [])
             return VerbPlan(undo: target.parameters, effect: effect)
         }
-        var session = CleaningSession(budget: Cleaner.dryRunBudget)
+        var session = cleaner.begin(Cleaner.dryRunBudget)
         let effect = run(on: target, isDryRun: true, &session)
         return VerbPlan(undo: target.parameters, effect: effect)
     }
 
     package func execute(_ plan: VerbPlan) throws(VerbFailure) -> JSON.Object {
         let target = try cleaner.target(plan.undo)
-        var session = CleaningSession(budget: cleaner.budget)
+        var session = cleaner.begin(cleaner.budget)
         let effect = run(on: target, isDryRun: false, &session)
         if effect["reached"]?.bool == true { return effect }
         _ = try session.report.result()
+        guard session.report.isComplete else { throw session.report.unfinished }
         return effect
     }
 
@@ -54,79 +50,43 @@ package struct EmergencyVerb: Verb {
         _ undo: JSON.Object, remaining: [JSON.Object]
     ) throws(VerbFailure) -> JSON.Object { throw cannotUndo(name) }
 
-    private struct Step {
-        var name: String
-        var kind: CleanupVerb.Kind
-        var local: Config.Local
-        /// Where it stops.
-        var goal: CleaningGoal
-    }
-
     /// When the emergency is over: a severity is left only below its clear threshold.
     private static func bearable(_ config: Config) -> CleaningGoal {
         CleaningGoal(
             space: config.storage.clear.emergency, inodes: config.storage.inodeClear.emergency)
     }
 
-    /// What is done, in this order.
-    private static func steps(_ config: Config) -> [Step] {
-        let (local, clear, inodeClear) = (
-            config.local, config.storage.clear, config.storage.inodeClear
-        )
-        let well = CleaningGoal(space: clear.warning, inodes: inodeClear.warning)
-        let bearable = bearable(config)
-        var short = local
-        short.cleanupTemp.minAge = min(local.cleanupTemp.minAge, leastAge)
-        short.cleanupLogs.minAge = min(local.cleanupLogs.minAge, leastAge)
-        var steps = [
-            Step(name: "cleanup_temp", kind: .temp, local: local, goal: well),
-            Step(name: "cleanup_logs", kind: .logs, local: local, goal: well),
-        ]
-        // The programs of the node have had their turn.
-        short.journalMax = 0
-        if short.cleanupTemp != local.cleanupTemp {
-            steps.append(
-                Step(name: "cleanup_temp of an hour", kind: .temp, local: short, goal: bearable))
-        }
-        if short.cleanupLogs != local.cleanupLogs {
-            steps.append(
-                Step(name: "cleanup_logs of an hour", kind: .logs, local: short, goal: bearable))
-        }
-        return steps
-    }
-
     private func run(
         on target: Cleaner.Target, isDryRun: Bool, _ session: inout CleaningSession
     ) -> JSON.Object {
-        let before = usage(target)
+        let before = cleaner.usage(target)
         var taken: [JSON] = []
         let config = config()
-        for step in Self.steps(config) where !isMet(step.goal, target) {
+        let well = CleaningGoal.well(config.storage)
+        let kinds = CleanupVerb.Kind.allCases
+        for (index, kind) in kinds.enumerated() where !isMet(well, target) {
             guard !session.isOver else {
                 session.report.isComplete = false
                 break
             }
-            taken.append(.string(step.name))
-            cleaner.clean(
-                step.kind, step.local, on: target, isDryRun: isDryRun, goal: step.goal, &session)
+            taken.append(.string(kind.rawValue))
+            // A step with very many files must not take the time of those behind it.
+            session.spend(1 / Double(kinds.count - index)) { session in
+                cleaner.clean(
+                    kind, config.local, on: target, isDryRun: isDryRun, goal: well, &session)
+            }
         }
         let isOver = isMet(Self.bearable(config), target)
         var effect = session.report.json
         effect["steps"] = .array(taken)
         effect["reached"] = isDryRun ? nil : .bool(isOver)
         effect["before"] = before.map(Self.json)
-        if !isDryRun { effect["after"] = usage(target).map(Self.json) }
+        if !isDryRun { effect["after"] = cleaner.usage(target).map(Self.json) }
         return effect
     }
 
-    /// How full the target is; `nil` without a target, or when it does not say.
-    private func usage(_ target: Cleaner.Target) -> FileSystemUsage? {
-        guard case .mount(let mount) = target else { return nil }
-        return (try? FileSystemUsage.read(mount, root: cleaner.root)) ?? nil
-    }
-
     private func isMet(_ goal: CleaningGoal, _ target: Cleaner.Target) -> Bool {
-        usage(target).map(goal.isMet) ?? false
+        cleaner.usage(target).map(goal.isMet) ?? false
     }
 
     private static func json(_ usage: FileSystemUsage) -> JSON {

@@ -325,4 +325,24 @@ struct ActionDeskTests {
         world.send(command("b"))
         #expect(world.published.last == "b done succeeded")
     }
+
+    @Test("what was interrupted may be tried again where doing it twice does no harm")
+    func interruptedRepeatable() {
+        for isRepeatable in [false, true] {
+            let sweep = VerbFacts(
+                name: "sweep", family: "broom", isReversible: false, isRepeatable: isRepeatable)
+            var ledger = Ledger()
+            let action = PlannedAction(
+                id: "a", verb: "sweep", family: "broom", isReversible: false, undo: [:],
+                incident: "i1", epoch: 1, keepUntil: at(3630))
+            _ = ledger.apply(.planned(action))
+            var desk = ActionDesk(
+                gate: CommandGate(identity: identity, verbs: [sweep]), ledger: ledger)
+            let directives = desk.resume(at: Moment(wall: at(1), boot: .seconds(1)))
+            let outcomes = directives.compactMap { directive in
+                if case .publish(let result) = directive { result.outcome } else { nil }
+            }
+            #expect(outcomes == [isRepeatable ? .transientFailure : .permanentFailure])
+        }
+    }
 }

@@ -15,12 +15,21 @@ enum Program {
 final class Node {
     let server: NATSServer
     let directory: URL
+    private let hostRoot: String
     private var processes: [Process] = []
+
+    /// A node of the machine itself, with these settings.
+    init(config: String, natsServer: String?) async throws {
+        server = try await NATSServer.start(binary: natsServer)
+        directory = Self.newDirectory()
+        hostRoot = "/"
+        try write("config.yaml", config)
+    }
 
     init() async throws {
         server = try await NATSServer.start()
-        directory = FileManager.default.temporaryDirectory
-            .appendingPathComponent("skos-end-to-end-\(UUID().uuidString)")
+        directory = Self.newDirectory()
+        hostRoot = directory.appendingPathComponent("host").path
         try write("host/sys/class/hwmon/hwmon0/name", "coretemp\n")
         try write("host/sys/class/hwmon/hwmon0/temp1_label", "Package id 0\n")
         try write("host/sys/class/hwmon/hwmon0/temp1_input", "60000\n")
@@ -38,6 +47,11 @@ final class Node {
               lease: 5s
 
             """)
+    }
+
+    private static func newDirectory() -> URL {
+        FileManager.default.temporaryDirectory
+            .appendingPathComponent("skos-end-to-end-\(UUID().uuidString)")
     }
 
     deinit {
@@ -71,7 +85,7 @@ final class Node {
     private var environment: [String: String] {
         [
             "PATH": "/usr/sbin:/usr/bin:/bin", "NATS_URL": server.url, "NODE_NAME": "nova",
-            "SKOS_HOST_ROOT": directory.appendingPathComponent("host").path,
+            "SKOS_HOST_ROOT": hostRoot,
             "SKOS_STATE_DIR": directory.appendingPathComponent("state").path,
             "SKOS_CONFIG": directory.appendingPathComponent("config.yaml").path,
             "MONITOR_INTERVAL": "0.2", "HEARTBEAT_INTERVAL": "0.2",
@@ -121,7 +135,7 @@ final class Node {
         for what: String, location: SourceLocation = #_sourceLocation,
         _ condition: () throws -> Bool
     ) async throws {
-        for _ in 0..<600 {
+        for _ in 0..<1800 {
             if try condition() { return }
             try await Task.sleep(for: .milliseconds(100))
         }

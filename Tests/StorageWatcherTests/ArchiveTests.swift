@@ -177,4 +177,67 @@ struct ArchiveTests {
         #expect(plan.effect["files"]?.integer == 6)
         #expect(ScratchTree.count(site.root) == 6 && site.archives.isEmpty)
     }
+
+    @Test("what cannot be deleted is not archived again and again") func undeletable() throws {
+        let site = try Site()
+        try site.fill()
+        let locked = try Volume(.bind(site.root), at: site.root)
+        try locked.remount("remount,bind,ro")
+        for _ in 0..<2 {
+            let failure = #expect(throws: VerbFailure.self) { try site.execute() }
+            #expect(failure?.reason.contains("cannot be deleted") == true)
+        }
+        locked.unmount()
+        #expect(ScratchTree.count(site.root) == 6 && site.archives.isEmpty)
+
+        // One that can be written to, with files that cannot be deleted.
+        let volume = try Volume(.ext4(megabytes: 16, inodes: nil), at: site.root)
+        try ScratchTree.write(site.root + "/fixed", bytes: 10)
+        try Volume.run("/usr/bin/chattr", ["+i", site.root + "/fixed"])
+        for _ in 0..<2 { #expect(throws: VerbFailure.self) { try site.execute() } }
+        #expect(ScratchTree.count(site.root) == 1 && site.archives.isEmpty)
+        volume.unmount()
+    }
+
+    @Test("files of other users are archived without the right to give files away")
+    func withoutOwners() async throws {
+        let site = try Site()
+        try site.fill()
+        chown(site.root + "/a", 1000, 1000)
+        setenv("SKOS_TEST_OWNERS", site.root + ":" + site.volume.point, 1)
+        await #expect(processExitsWith: .success) {
+            let parts = String(cString: getenv("SKOS_TEST_OWNERS")).split(separator: ":")
+            // PR_CAPBSET_DROP of CAP_CHOWN: tar, started later, has not got it.
+            typealias Control = @convention(c) (Int32, UInt, UInt, UInt, UInt) -> Int32
+            guard let symbol = dlsym(nil, "prctl"),
+                unsafeBitCast(symbol, to: Control.self)(24, 0, 0, 0, 0) == 0
+            else { exit(1) }
+            var config = Config()
+            config.local.archive.roots = [String(parts[0])]
+            config.local.archive.minAge = .zero
+            config.local.archive.destination = String(parts[1])
+            let fixed = config
+            let cleaner = Cleaner(
+                root: HostRoot(), tools: CleaningTools.find(HostRoot()), stateDirectory: "/nowhere")
+            let verb = ArchiveVerb(cleaner) { fixed }
+            _ = try verb.execute(try verb.plan(VerbCall(parameters: [:])))
+        }
+        #expect(ScratchTree.count(site.root) == 0)
+        let restored = try site.restore(into: "restored")
+        var status = stat()
+        #expect(stat(restored + "/a", &status) == 0 && status.st_uid == 1000)
+    }
+
+    @Test("what an archive would not keep whole stays where it is") func attributes() throws {
+        let site = try Site()
+        let volume = try Volume(.ext4(megabytes: 16, inodes: nil), at: site.root)
+        defer { volume.unmount() }
+        for name in ["plain", "marked"] { try ScratchTree.write(site.root + "/" + name, bytes: 10) }
+        let mark = "import os, sys; os.setxattr(sys.argv[1], 'user.mark', b'1')"
+        try Volume.run("/usr/bin/env", ["python3", "-c", mark, site.root + "/marked"])
+        let result = try site.execute()
+        #expect(result["files"]?.integer == 1)
+        #expect(result["skipped"]?.object?["attributes"]?.integer == 1)
+        #expect(access(site.root + "/marked", F_OK) == 0)
+    }
 }

@@ -3,6 +3,7 @@ import Glibc
 import Platform
 import Protocol
 import Settings
+import Synchronization
 import TestSupport
 import Testing
 
@@ -125,5 +126,90 @@ import Testing
         #expect(
             places.first?["tool"]?.string == "/bin/true --clean --prefix=\(node.tree.path)/temp")
         #expect(result["files"]?.integer == 1)
+    }
+
+    /// Looks at about so many entries before the time of an action is over.
+    private func impatient(_ node: inout CleanedNode, looks: Int) {
+        let start = ContinuousClock.now
+        let asked = Mutex(0)
+        node.cleaner = Cleaner(
+            root: HostRoot(), tools: CleaningTools(), stateDirectory: "/nowhere",
+            budget: .seconds(looks / 64),
+            now: {
+                start
+                    + .seconds(
+                        asked.withLock { asked in
+                            asked += 1
+                            return asked
+                        })
+            })
+    }
+
+    @Test("a tree of very many files that stay does not keep those behind them for ever")
+    func goesOn() throws {
+        var node = try CleanedNode()
+        for directory in 0..<10 {
+            node.tree.directory("temp/\(directory)/deep")
+            for index in 0..<200 {
+                try node.tree.file("temp/\(directory)/deep/\(index).keep", bytes: 0)
+            }
+            try node.tree.file("temp/\(directory)/deep/old.gz", bytes: 0)
+        }
+        node.tree.directory("other")
+        try node.tree.file("other/old.gz", bytes: 0)
+        node.config.local.cleanupTemp.roots += [node.tree.path + "/other"]
+        node.config.local.cleanupTemp.patterns = ["*.gz"]
+        impatient(&node, looks: 640)
+        let temp = verb(.temp, node)
+        var runs = 0
+        while ScratchTree.count(node.tree.path) > 2000, runs < 20 {
+            runs += 1
+            _ = try? temp.execute(try temp.plan(call()))
+        }
+        #expect(ScratchTree.count(node.tree.path) == 2000, "after \(runs) runs")
+        #expect(runs > 1)
+        // What comes up behind a place that was passed is found, too.
+        try node.tree.file("temp/0/deep/new.gz", bytes: 0)
+        while ScratchTree.count(node.tree.path) > 2000, runs < 40 {
+            runs += 1
+            _ = try? temp.execute(try temp.plan(call()))
+        }
+        #expect(ScratchTree.count(node.tree.path) == 2000, "after \(runs) runs")
+    }
+
+    @Test("an emergency does not make files older than they are") func emergencyAge() throws {
+        var node = try CleanedNode()
+        try node.tree.file("temp/young")
+        node.config.local.cleanupTemp.minAge = .seconds(7 * 86_400)
+        let config = node.config
+        let emergency = EmergencyVerb(node.cleaner) { config }
+        #expect(throws: VerbFailure.self) { try emergency.execute(try emergency.plan(call())) }
+        #expect(node.tree.exists("temp/young"))
+    }
+
+    @Test("what running services have in temporary directories stays") func reserved() throws {
+        let node = try CleanedNode()
+        node.tree.directory("temp/systemd-private-1234-x.service-a/tmp")
+        try node.tree.file("temp/systemd-private-1234-x.service-a/tmp/data")
+        try node.tree.file("temp/.X0-lock")
+        try node.tree.file("temp/old")
+        let temp = verb(.temp, node)
+        let result = try temp.execute(try temp.plan(call()))
+        #expect(result["files"]?.integer == 1)
+        #expect(result["skipped"]?.object?["reserved"]?.integer == 2)
+        #expect(node.tree.exists("temp/systemd-private-1234-x.service-a/tmp/data"))
+    }
+
+    @Test("a file system that says it has all inodes there can be stops nothing") func endless() {
+        let usage = FileSystemUsage(
+            size: .max, free: .max, available: .max, inodes: .max, inodesFree: .max)
+        guard let top = try? SafeDirectory.open("/tmp", root: HostRoot()) else { return }
+        defer { top.close() }
+        var meter = CleaningMeter(
+            CleaningGoal(space: -1, inodes: -1), top, isDryRun: false, base: usage)
+        var walked = WalkReport()
+        (walked.files, walked.bytes) = (1, .max)
+        let isReached = meter.isReached(walked)
+        #expect(!isReached)
     }
 }

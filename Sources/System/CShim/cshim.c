@@ -6,11 +6,13 @@
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #ifndef CLOSE_RANGE_CLOEXEC
@@ -134,6 +136,19 @@ int skos_identify(int directory, const char *path, struct skos_identity *identit
 static void ignore_lease_breaks(void) {
     struct sigaction now;
     if (sigaction(SIGIO, NULL, &now) == 0 && now.sa_handler == SIG_DFL) signal(SIGIO, SIG_IGN);
+}
+
+int skos_has_attributes(int directory, const char *name) {
+    int file = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (file < 0) return -errno;
+    char names[4096];
+    ssize_t size = flistxattr(file, names, sizeof names);
+    int code = errno;
+    close(file);
+    if (size < 0) return code == ENOTSUP ? 0 : code == ERANGE ? 1 : -code;
+    for (ssize_t at = 0; at < size; at += (ssize_t)strlen(names + at) + 1)
+        if (strcmp(names + at, "security.selinux") != 0) return 1;
+    return 0;
 }
 
 int skos_is_open(int directory, const char *name) {

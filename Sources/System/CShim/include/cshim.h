@@ -36,6 +36,10 @@ int skos_identify(int directory, const char *path, struct skos_identity *identit
 /// handles it. Returns 1 or 0, or -errno when it does not say.
 int skos_is_open(int directory, const char *name);
 
+/// Whether a regular file has extended attributes or an access list, beside SELinux' label. Returns 1 or 0, or
+/// -errno.
+int skos_has_attributes(int directory, const char *name);
+
 /// Writes back all of the file system that an open descriptor is on. Returns 0, or -errno.
 int skos_sync_filesystem(int descriptor);
 
