@@ -104,6 +104,7 @@ final class Agent: Sendable {
     func watch() async {
         var raised: [AlertKeeper.Key: Severity] = [:]
         if case .opened(_, let ledger) = start { raised = ledger.raised }
+        module.recall(raised)
         await monitor.run(AlertKeeper(identity: identity, raised: raised)) { report in
             alerts.put(report)
             guard report.isChange else { return }
