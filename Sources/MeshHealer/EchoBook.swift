@@ -80,7 +80,6 @@ package struct EchoBook: Sendable {
             guard var entry = records[key], entry.target == target else { continue }
             let before = entry.record.lost
             let isFirst = entry.record.firstSentAt == nil
-            entry.record.obstacle = nil
             switch outcome {
             case .answered(let time):
                 let milliseconds = (time.inSeconds * 1e6).rounded() / 1e3
