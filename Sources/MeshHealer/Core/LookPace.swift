@@ -18,8 +18,8 @@ struct LookPace: Sendable {
             credit = min(credit + max(quiet, 0), Self.burst)
         }
         last = now
-        guard credit >= 1 else { return Self.longRest }
-        credit -= 1
-        return Self.shortRest
+        // Each look costs as much as a second brings.
+        defer { credit -= 1 }
+        return credit >= 1 ? Self.shortRest : Self.longRest
     }
 }
