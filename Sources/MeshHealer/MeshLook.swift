@@ -151,7 +151,9 @@ extension MeshModule {
     ) {
         look.device = device
         if link.isUp { toolkit.remember(link) }
-        let file = written(link.name)
+        let text = network.configuration(link.name)
+        let file = written(link.name, text)
+        look.hasFile = text != nil
         look.configured = file?.peers
         look.configuredPort = file?.listenPort
         if let file, file.makesRoutes, link.isUp {
@@ -163,8 +165,8 @@ extension MeshModule {
     }
 
     /// What the file says, parsed again only when it has changed.
-    private func written(_ name: String) -> Written? {
-        guard let text = network.configuration(name) else {
+    private func written(_ name: String, _ text: [UInt8]?) -> Written? {
+        guard let text else {
             state.withLock { $0.written[name] = nil }
             return nil
         }

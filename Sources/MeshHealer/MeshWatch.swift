@@ -15,7 +15,9 @@ package struct InterfaceLook: Sendable {
     package var failure: String?
     /// Nothing has come through it for a while either.
     package var isHung = false
-    /// What is written, when there is a file that can be read.
+    /// There is a configuration file, understood or not.
+    package var hasFile = false
+    /// What is written, when there is a file that can be understood.
     package var configured: [ConfiguredPeer]?
     /// The port that is written; `nil`: none.
     package var configuredPort: Int?
@@ -182,7 +184,9 @@ package struct MeshWatch: Sendable {
     private mutating func drift(
         _ look: InterfaceLook, _ present: inout Set<EchoBook.Key>, at now: Timestamp
     ) -> [Symptom] {
-        guard let device = look.device, let configured = look.configured else { return [] }
+        guard let device = look.device, let configured = look.configured else {
+            return unwritten(look)
+        }
         let running = Dictionary(
             device.peers.map { ($0.publicKey, $0.allowedIPs.map(\.description)) },
             uniquingKeysWith: { first, _ in first })
@@ -196,6 +200,10 @@ package struct MeshWatch: Sendable {
         if let port = Drift.port(running: device.listenPort, configured: look.configuredPort) {
             findings.insert(port, at: 0)
         }
+        // Those that are known already stay the ones that are talked about.
+        let known = findings.filter { drifting[.init(interface: look.name, peer: $0.peer)] != nil }
+        let new = findings.filter { drifting[.init(interface: look.name, peer: $0.peer)] == nil }
+        findings = known + new
         var symptoms: [Symptom] = []
         var seen: Set<EchoBook.Key> = []
         for finding in findings.prefix(Self.driftLimit) {
@@ -218,6 +226,21 @@ package struct MeshWatch: Sendable {
                     message: "\(key.resource) runs as it is configured"))
         }
         return symptoms
+    }
+
+    /// Nothing differs from a file that there is not; one that is not understood settles nothing.
+    private mutating func unwritten(_ look: InterfaceLook) -> [Symptom] {
+        let own = raised.sorted { $0.key < $1.key }.filter { thing, _ in
+            thing.type == MeshReport.driftType
+                && EchoBook.Key(resource: thing.resource).interface == look.name
+        }
+        if look.hasFile { return own.map(\.value) }
+        drifting = drifting.filter { $0.key.interface != look.name }
+        return own.map { thing, _ in
+            Symptom(
+                type: thing.type, resource: thing.resource, severity: .ok,
+                message: "\(thing.resource) has no configuration file any more to differ from")
+        }
     }
 
     // MARK: What lasts and what is over

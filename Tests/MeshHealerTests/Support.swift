@@ -21,6 +21,10 @@ final class FakeNetwork: MeshNetwork {
         var missed: [String] = []
         /// Interfaces that are of WireGuard and do not look it.
         var disguised: Set<String> = []
+        /// Interfaces that take their time before they fail.
+        var slow: Set<String> = []
+        /// The interfaces that were asked how they are.
+        var asked: [String] = []
         /// Why this process can send no echo: errno.
         var ownTrouble: Int32?
         /// Questions for ways.
@@ -49,7 +53,11 @@ final class FakeNetwork: MeshNetwork {
     }
 
     func device(_ link: NetworkLink) throws(WireGuardFailure) -> WireGuardDevice {
-        let node = node.withLock { $0 }
+        let node = node.withLock { node in
+            node.asked.append(link.name)
+            return node
+        }
+        if node.slow.contains(link.name) { usleep(1_600_000) }
         if let reason = node.failures[link.name] { throw WireGuardFailure(reason) }
         guard let device = node.devices[link.name] else { throw WireGuardFailure("no such device") }
         return device
