@@ -177,6 +177,9 @@ struct MeshWatchTests {
         await course.look()
         #expect(course.sample.raised.isEmpty)
         #expect(course.severity("peer_unreachable", Self.one) == .ok)
+        course.change { $0.links = [] }
+        await course.look()
+        #expect(course.sample.raised.isEmpty)
         #expect(course.network.node.withLock { $0.missed }.isEmpty)
     }
 
