@@ -107,6 +107,7 @@ final class Agent: Sendable {
 
     /// Watches the node until the task is cancelled.
     func watch() async {
+        module.recall(raised)
         await monitor.run(AlertKeeper(identity: identity, raised: raised)) { report in
             alerts.put(report)
             guard report.isChange else { return }

@@ -14,6 +14,9 @@ package protocol AntibodyModule: Sendable {
     /// Those of its actions that nothing is set up for in these settings, and which are not offered until
     /// others come. Never blocks. By default there are none.
     func withheld(_ config: Config) -> Set<String>
+    /// Takes over what an earlier process of this agent has raised and not cleared, before the first
+    /// sample: what nothing is known of yet is not over. By default nothing is done about it.
+    func recall(_ raised: [AlertKeeper.Key: Severity])
     /// Looks at the node once. Returns in bounded time: what can hang goes through a `ProbeRunner`.
     func sample(at now: Timestamp) async -> Sample
     /// Takes over new settings; the next sample uses them.
@@ -25,6 +28,8 @@ package protocol AntibodyModule: Sendable {
 
 extension AntibodyModule {
     package func withheld(_ config: Config) -> Set<String> { [] }
+
+    package func recall(_ raised: [AlertKeeper.Key: Severity]) {}
 
     package func run(_ surroundings: Surroundings) async {}
 }

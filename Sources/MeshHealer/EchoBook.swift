@@ -13,6 +13,13 @@ package struct EchoBook: Sendable {
             self.peer = peer
         }
 
+        /// What `resource` gave.
+        package init(resource: String) {
+            let parts = resource.split(separator: "/", maxSplits: 1)
+            interface = parts.first.map(String.init) ?? ""
+            peer = parts.count > 1 ? String(parts[1]) : ""
+        }
+
         /// As alerts name it; without a peer it is the interface itself.
         package var resource: String { peer.isEmpty ? interface : "\(interface)/\(peer)" }
 
@@ -42,14 +49,16 @@ package struct EchoBook: Sendable {
     package func areSilent(_ interface: String, since: Timestamp) -> Bool {
         let own = records.filter { $0.key.interface == interface }.map(\.value.record)
         return own.contains { $0.answeredAt != nil }
-            && own.allSatisfy { $0.lost > 1 && $0.lostSince.map { $0 <= since } == true }
+            && own.allSatisfy {
+                $0.ownTrouble == nil && $0.lost > 1 && $0.lostSince.map { $0 <= since } == true
+            }
     }
 
-    /// Forgets all peers but these.
-    package mutating func keep(_ keys: Set<Key>) {
-        guard keys.count < records.count else { return }
-        records = records.filter { keys.contains($0.key) }
-        order.removeAll { !keys.contains($0) }
+    /// Forgets all peers but these, and those of interfaces of which nothing is known now.
+    package mutating func keep(_ keys: Set<Key>, unread: Set<String> = []) {
+        records = records.filter { keys.contains($0.key) || unread.contains($0.key.interface) }
+        guard order.count != records.count else { return }
+        order.removeAll { records[$0] == nil }
     }
 
     /// The next ones to ask, at most as many as one round takes.
@@ -71,7 +80,6 @@ package struct EchoBook: Sendable {
             guard var entry = records[key], entry.target == target else { continue }
             let before = entry.record.lost
             let isFirst = entry.record.firstSentAt == nil
-            entry.record.obstacle = nil
             switch outcome {
             case .answered(let time):
                 let milliseconds = (time.inSeconds * 1e6).rounded() / 1e3
@@ -79,8 +87,7 @@ package struct EchoBook: Sendable {
             case .silent: entry.record.take(sentAt: sentAt, milliseconds: nil)
             case .notSent(let code):
                 entry.record.take(sentAt: sentAt, milliseconds: nil, notSent: errnoText(code))
-            case .impossible(let code):
-                entry.record.obstacle = "this process cannot send one: \(errnoText(code))"
+            case .impossible(let code): entry.record.ownTrouble = errnoText(code)
             }
             records[key] = entry
             isChange = isChange || isFirst || (before == 0) != (entry.record.lost == 0)

@@ -9,7 +9,9 @@ package protocol MeshNetwork: Sendable {
     func isWireGuard(_ link: NetworkLink) -> Bool
     func device(_ link: NetworkLink) throws(WireGuardFailure) -> WireGuardDevice
     /// Why an interface that was there and is not was hardly meant to go; `nil`: somebody removed it.
-    func mishap(_ name: String) -> String?
+    ///
+    /// - Throws: why nobody knows.
+    func mishap(_ name: String) throws(WireGuardFailure) -> String?
     /// Where the kernel would send a packet; `nil`: it does not say.
     func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way?
     /// The ranges that are routed out of a link, of one family; `nil`: the kernel does not say.
@@ -51,13 +53,15 @@ package struct NodeNetwork: MeshNetwork {
         }
     }
 
-    package func mishap(_ name: String) -> String? {
+    package func mishap(_ name: String) throws(WireGuardFailure) -> String? {
         if socket.presence(name) == .stale {
             return "wireguard-go has ended without cleaning up: it crashed or was killed"
         }
-        guard Systemd.isRunning(root), Systemd.isActive("wg-quick@\(name).service") else {
-            return nil
+        guard Systemd.isRunning(root) else { return nil }
+        guard let isActive = Systemd.isActive("wg-quick@\(name).service") else {
+            throw WireGuardFailure("systemd does not say how wg-quick@\(name).service is")
         }
+        guard isActive else { return nil }
         return "systemd's wg-quick@\(name).service is active"
     }
 
@@ -88,11 +92,14 @@ enum Systemd {
         root.isMachine && access("/run/systemd/system", F_OK) == 0
     }
 
-    static func isActive(_ unit: String) -> Bool {
+    /// `nil`: systemd does not say.
+    static func isActive(_ unit: String) -> Bool? {
         let output = try? Subprocess(
             "/usr/bin/systemctl", ["is-active", "--quiet", unit], timeLimit: .seconds(2)
         ).run()
-        return output?.exitCode == 0
+        // 1: it cannot be asked; 3 and 4: it does not run, or there is no such unit.
+        guard let code = output?.exitCode, code != 1 else { return nil }
+        return code == 0
     }
 
     /// Whether there is something to start by that name, running or not.

@@ -4,23 +4,46 @@ import Protocol
 
 /// Turns what is known of tunnels into symptoms and into members of heartbeats. Pure.
 enum MeshReport {
+    static let tunnelType = "tunnel_down"
     static let driftType = "config_drift"
     static let moveType = "endpoint_moved"
     /// Peers that a heartbeat lists at most, those with faults first.
     static let peerLimit = 64
     static let interfaceLimit = 16
+    /// Peers that an alert about many names at most.
+    private static let exampleLimit = 8
+
+    /// Whether the mesh healer raises alerts of a type.
+    static func isOwn(_ type: String) -> Bool {
+        [tunnelType, driftType, moveType].contains(type) || PeerFault(rawValue: type) != nil
+    }
+
+    /// What an earlier process has raised, until more is known.
+    static func recalled(_ thing: AlertKeeper.Key, _ severity: Severity) -> Symptom {
+        let key = EchoBook.Key(resource: thing.resource)
+        var symptom = Symptom(
+            type: thing.type, resource: thing.resource, severity: severity,
+            message: "\(thing.resource) had this before the agent was started, and it is not "
+                + "known to be over")
+        symptom.details = ["interface": .string(key.interface)]
+        if !key.peer.isEmpty { symptom.details["peer"] = .string(key.peer) }
+        return symptom
+    }
 
     static func tunnel(_ look: InterfaceLook) -> Symptom {
         func symptom(_ severity: Severity?, _ message: String, _ cause: String? = nil) -> Symptom {
             var symptom = Symptom(
-                type: "tunnel_down", resource: look.name, severity: severity,
+                type: tunnelType, resource: look.name, severity: severity,
                 message: "tunnel \(look.name) \(message)")
             symptom.details = ["interface": .string(look.name)]
             symptom.details["cause"] = cause.map(JSON.string)
             return symptom
         }
         guard let link = look.link else {
-            guard let mishap = look.mishap else { return symptom(.ok, "was removed") }
+            guard let mishap = look.mishap else {
+                guard let failure = look.failure else { return symptom(.ok, "was removed") }
+                return symptom(nil, "is not there, and why is not known: \(failure)")
+            }
             return symptom(.critical, "is gone: \(mishap)", "gone")
         }
         guard link.isUp else {
@@ -56,12 +79,7 @@ enum MeshReport {
     private static func faulty(
         _ key: EchoBook.Key, _ fault: PeerFault, _ verdict: PeerVerdict
     ) -> Symptom {
-        let word =
-            switch fault {
-            case .unreachable: "cannot be reached"
-            case .oneWay: "is reached one way only"
-            case .filtered: "lets nothing through"
-            }
+        let word = word(fault)
         // While the tunnel lives, somebody's firewall is the likely cause, and nothing is lost yet.
         let isCritical = verdict.isDead && fault != .filtered
         var symptom = Symptom(
@@ -71,6 +89,39 @@ enum MeshReport {
         symptom.details = ["interface": .string(key.interface), "peer": .string(key.peer)]
         symptom.details["cause"] = verdict.cause.map(JSON.string)
         symptom.details.append(verdict.evidence, except: ["interface", "peer", "cause"])
+        return symptom
+    }
+
+    private static func word(_ fault: PeerFault) -> String {
+        switch fault {
+        case .unreachable: "cannot be reached"
+        case .oneWay: "is reached one way only"
+        case .filtered: "lets nothing through"
+        }
+    }
+
+    /// What many peers of one tunnel have in common that are not raised one by one; `ok` when there are
+    /// none. `count`: all of them, also those of which nothing is known now.
+    static func crowd(
+        _ tunnel: EchoBook.Key, _ fault: PeerFault, _ members: [(EchoBook.Key, PeerVerdict)],
+        count: Int
+    ) -> Symptom {
+        guard let (_, verdict) = members.first else {
+            return Symptom(
+                type: fault.rawValue, resource: tunnel.resource, severity: .ok,
+                message: "tunnel \(tunnel.resource) has no more peers with this fault")
+        }
+        let isCritical = fault != .filtered && members.contains { $0.1.isDead }
+        var symptom = Symptom(
+            type: fault.rawValue, resource: tunnel.resource,
+            severity: isCritical ? .critical : .warning,
+            message: "\(count) more peers of tunnel \(tunnel.resource): each \(word(fault))")
+        let isShared = members.allSatisfy { $0.1.cause == verdict.cause }
+        symptom.details = [
+            "interface": .string(tunnel.interface), "peers": .integer(Int64(count)),
+            "examples": .array(members.prefix(exampleLimit).map { .string($0.0.peer) }),
+        ]
+        if isShared { symptom.details["cause"] = verdict.cause.map(JSON.string) }
         return symptom
     }
 
@@ -109,11 +160,13 @@ enum MeshReport {
     // MARK: Heartbeats
 
     static func metadata(
-        _ looks: [InterfaceLook], _ verdicts: [EchoBook.Key: PeerVerdict], at now: Timestamp
+        _ looks: [InterfaceLook], _ verdicts: [EchoBook.Key: PeerVerdict], omitted: Int,
+        at now: Timestamp
     ) -> JSON.Object {
         var metadata: JSON.Object = [
             "interfaces": .array(looks.prefix(interfaceLimit).map(interface))
         ]
+        if omitted > 0 { metadata["alerts_omitted"] = .integer(Int64(omitted)) }
         if looks.count > interfaceLimit {
             metadata["interfaces_omitted"] = .integer(Int64(looks.count - interfaceLimit))
         }
@@ -146,9 +199,10 @@ enum MeshReport {
     }
 
     private static func interface(_ look: InterfaceLook) -> JSON {
+        let isVanished = look.link == nil && look.failure == nil
+        let isUnknown = look.link == nil || look.device == nil
         let state =
-            look.link == nil
-            ? "gone" : look.link?.isUp == true ? look.device == nil ? "unknown" : "up" : "down"
+            isVanished ? "gone" : look.link?.isUp == false ? "down" : isUnknown ? "unknown" : "up"
         var entry: JSON.Object = ["name": .string(look.name), "state": .string(state)]
         if let device = look.device {
             entry["peers"] = .integer(Int64(device.peers.count))

@@ -11,11 +11,13 @@ package struct InterfaceLook: Sendable {
     package var mishap: String?
     /// What runs; `nil` when it was not asked, or did not say.
     package var device: WireGuardDevice?
-    /// Why it did not say.
+    /// Why it did not say, or why it is not known what became of it.
     package var failure: String?
     /// Nothing has come through it for a while either.
     package var isHung = false
-    /// What is written, when there is a file that can be read.
+    /// There is a configuration file, understood or not.
+    package var hasFile = false
+    /// What is written, when there is a file that can be understood.
     package var configured: [ConfiguredPeer]?
     /// The port that is written; `nil`: none.
     package var configuredPort: Int?
@@ -28,9 +30,17 @@ package struct InterfaceLook: Sendable {
         self.name = name
         self.link = link
     }
+
+    /// Somebody has removed it, and its peers with it.
+    var isRemoved: Bool { link == nil && mishap == nil && failure == nil }
+    /// What can be known of it is known.
+    var isRead: Bool { link?.isUp == true && device != nil }
 }
 
 /// Turns looks at the interfaces into symptoms, from one look to the next. Pure.
+///
+/// What was raised lasts, and is said again, until it is known to be over: while an interface is down or
+/// does not say how it is, nobody has seen its peers come back.
 package struct MeshWatch: Sendable {
     /// Peers that are judged at most, on all interfaces together.
     package static let peerLimit = 512
@@ -39,6 +49,10 @@ package struct MeshWatch: Sendable {
     package static let driftTime: Duration = .seconds(15)
     /// Findings about one configuration that are raised; hundreds have one cause.
     static let driftLimit = 32
+    /// Peers of one interface whose faults are raised one by one; what the others have is raised as one.
+    static let faultLimit = 32
+    /// Things about peers that are raised at most: the agent's room for alerts is for tunnels, too.
+    static let alertLimit = 192
 
     private struct Peer {
         var judge = PeerJudge()
@@ -48,60 +62,131 @@ package struct MeshWatch: Sendable {
     private var peers: [EchoBook.Key: Peer] = [:]
     /// When a difference was first seen.
     private var drifting: [EchoBook.Key: Timestamp] = [:]
-    /// Peers about which something is raised.
-    private var raised: [EchoBook.Key: [String: Symptom]] = [:]
+    /// What is raised, as it was said last.
+    private var raised: [AlertKeeper.Key: Symptom] = [:]
+    /// The peers whose faults are raised as one.
+    private var crowds: [AlertKeeper.Key: Set<EchoBook.Key>] = [:]
     /// What was last said of each peer, for heartbeats.
     private(set) package var verdicts: [EchoBook.Key: PeerVerdict] = [:]
+    /// Things that were not raised for want of room, in the last look.
+    private(set) package var omitted = 0
 
     package init() {}
 
+    /// Takes over what an earlier process has raised and not cleared.
+    package mutating func recall(_ things: [AlertKeeper.Key: Severity]) {
+        for (thing, severity) in things where severity > .ok && MeshReport.isOwn(thing.type) {
+            raised[thing] = MeshReport.recalled(thing, severity)
+        }
+    }
+
+    /// The interfaces about which something is raised.
+    package var troubled: Set<String> {
+        Set(raised.keys.map { EchoBook.Key(resource: $0.resource).interface })
+    }
+
     /// Takes one look at all interfaces.
     package mutating func observe(_ looks: [InterfaceLook], at now: Timestamp) -> [Symptom] {
-        var symptoms: [Symptom] = []
-        var present: Set<EchoBook.Key> = []
         // First of all, should there be too many.
-        symptoms += looks.map(MeshReport.tunnel)
-        for look in looks {
-            guard look.link?.isUp == true, look.device != nil else {
-                // Somebody has removed it: its peers went with it.
-                if look.link == nil, look.mishap == nil { continue }
-                // Nothing is known of the peers, and what was raised about them lasts.
-                let known = Array(peers.keys) + Array(raised.keys) + Array(drifting.keys)
-                let own = Set(known.filter { $0.interface == look.name })
+        var symptoms = looks.map(MeshReport.tunnel)
+        var present: Set<EchoBook.Key> = []
+        var held: Set<EchoBook.Key> = []
+        for look in looks where !look.isRemoved {
+            let tunnel = EchoBook.Key(interface: look.name, peer: "")
+            present.insert(tunnel)
+            guard look.isRead else {
+                let known = Array(peers.keys) + raised.keys.map { .init(resource: $0.resource) }
+                let own = known.filter { $0.interface == look.name } + [tunnel]
                 present.formUnion(own)
-                symptoms += own.sorted().flatMap { key in
-                    (raised[key] ?? [:]).sorted { $0.key < $1.key }.map(\.value)
-                }
+                held.formUnion(own)
                 continue
             }
-            for (key, facts) in look.peers {
-                present.insert(key)
-                symptoms += observe(key, facts, at: now)
-            }
+            present.formUnion(look.peers.map(\.key))
+            symptoms += judge(look, &held, at: now)
             symptoms += drift(look, &present, at: now)
         }
+        let read = Set(looks.filter(\.isRead).map(\.name))
+        symptoms += lasting(held, read, said: symptoms)
         symptoms += forget(allBut: present)
-        for symptom in symptoms where symptom.type != "tunnel_down" { note(symptom) }
+        return admit(symptoms)
+    }
+
+    // MARK: Peers
+
+    private mutating func judge(
+        _ look: InterfaceLook, _ held: inout Set<EchoBook.Key>, at now: Timestamp
+    ) -> [Symptom] {
+        var symptoms: [Symptom] = []
+        var faulty: [(key: EchoBook.Key, fault: PeerFault, isFirst: Bool)] = []
+        for (key, facts) in look.peers {
+            var peer = peers[key] ?? Peer()
+            let verdict = peer.judge.observe(facts, at: now)
+            symptoms.append(MeshReport.move(key, peer.endpoints.observe(facts, at: now)))
+            peers[key] = peer
+            verdicts[key] = verdict
+            switch verdict.state {
+            case .faulty(let fault):
+                let isRaised = PeerFault.allCases.contains { raised[thing($0, key)] != nil }
+                faulty.append((key, fault, facts.isWanted || isRaised))
+            case .unknown where verdict.isMoot: break
+            case .unknown: held.insert(key)
+            case .healthy where verdict.isByHandshake:
+                held.insert(key)
+                symptoms += MeshReport.faults(key, verdict)
+            case .healthy, .away: symptoms += MeshReport.faults(key, verdict)
+            }
+        }
+        // Those that routes depend on, and those that are raised already, come before the others.
+        let first = faulty.filter(\.isFirst)
+        let others = faulty.filter { !$0.isFirst }
+        let single = first + others.prefix(max(Self.faultLimit - first.count, 0))
+        for (key, _, _) in single {
+            guard let verdict = verdicts[key] else { continue }
+            symptoms += MeshReport.faults(key, verdict)
+        }
+        let rest = others.dropFirst(max(Self.faultLimit - first.count, 0))
+        for fault in PeerFault.allCases {
+            let members = rest.filter { $0.fault == fault }.map(\.key)
+            symptoms += crowd(look, fault, members)
+        }
         return symptoms
     }
 
-    private mutating func observe(
-        _ key: EchoBook.Key, _ facts: PeerFacts, at now: Timestamp
-    ) -> [Symptom] {
-        var peer = peers[key] ?? Peer()
-        let verdict = peer.judge.observe(facts, at: now)
-        let move = peer.endpoints.observe(facts, at: now)
-        peers[key] = peer
-        verdicts[key] = verdict
-        var symptoms = MeshReport.faults(key, verdict)
-        symptoms.append(MeshReport.move(key, move))
-        return symptoms
+    private func thing(_ fault: PeerFault, _ key: EchoBook.Key) -> AlertKeeper.Key {
+        AlertKeeper.Key(type: fault.rawValue, resource: key.resource)
     }
+
+    /// What the peers have in common that are not raised one by one. Those that are not known now still
+    /// belong to it.
+    private mutating func crowd(
+        _ look: InterfaceLook, _ fault: PeerFault, _ members: [EchoBook.Key]
+    ) -> [Symptom] {
+        let tunnel = EchoBook.Key(interface: look.name, peer: "")
+        let thing = thing(fault, tunnel)
+        let isRaised = raised[thing] != nil
+        guard isRaised || !members.isEmpty else { return [] }
+        // Of what an earlier process has raised, the members are not known.
+        let former = crowds[thing] ?? (isRaised ? Set(look.peers.map(\.key)) : [])
+        let unsure = look.peers.map(\.key).filter { key in
+            guard former.contains(key), let verdict = verdicts[key] else { return false }
+            if case .unknown = verdict.state { return !verdict.isMoot }
+            return false
+        }
+        let all = Set(members).union(unsure)
+        crowds[thing] = all.isEmpty ? nil : all
+        let known = members.compactMap { key in verdicts[key].map { (key, $0) } }
+        if known.isEmpty, !all.isEmpty { return raised[thing].map { [$0] } ?? [] }
+        return [MeshReport.crowd(tunnel, fault, known, count: all.count)]
+    }
+
+    // MARK: Configuration
 
     private mutating func drift(
         _ look: InterfaceLook, _ present: inout Set<EchoBook.Key>, at now: Timestamp
     ) -> [Symptom] {
-        guard let device = look.device, let configured = look.configured else { return [] }
+        guard let device = look.device, let configured = look.configured else {
+            return unwritten(look)
+        }
         let running = Dictionary(
             device.peers.map { ($0.publicKey, $0.allowedIPs.map(\.description)) },
             uniquingKeysWith: { first, _ in first })
@@ -115,6 +200,10 @@ package struct MeshWatch: Sendable {
         if let port = Drift.port(running: device.listenPort, configured: look.configuredPort) {
             findings.insert(port, at: 0)
         }
+        // Those that are known already stay the ones that are talked about.
+        let known = findings.filter { drifting[.init(interface: look.name, peer: $0.peer)] != nil }
+        let new = findings.filter { drifting[.init(interface: look.name, peer: $0.peer)] == nil }
+        findings = known + new
         var symptoms: [Symptom] = []
         var seen: Set<EchoBook.Key> = []
         for finding in findings.prefix(Self.driftLimit) {
@@ -131,7 +220,6 @@ package struct MeshWatch: Sendable {
             + [EchoBook.Key(interface: look.name, peer: "")]
         for key in Set(settled).sorted() where !seen.contains(key) {
             drifting[key] = nil
-            if key.peer.isEmpty { present.insert(key) }
             symptoms.append(
                 Symptom(
                     type: MeshReport.driftType, resource: key.resource, severity: .ok,
@@ -140,35 +228,84 @@ package struct MeshWatch: Sendable {
         return symptoms
     }
 
-    /// What was raised about peers that are configured no longer is over.
+    /// Nothing differs from a file that there is not; one that is not understood settles nothing.
+    private mutating func unwritten(_ look: InterfaceLook) -> [Symptom] {
+        let own = raised.sorted { $0.key < $1.key }.filter { thing, _ in
+            thing.type == MeshReport.driftType
+                && EchoBook.Key(resource: thing.resource).interface == look.name
+        }
+        if look.hasFile { return own.map(\.value) }
+        drifting = drifting.filter { $0.key.interface != look.name }
+        return own.map { thing, _ in
+            Symptom(
+                type: thing.type, resource: thing.resource, severity: .ok,
+                message: "\(thing.resource) has no configuration file any more to differ from")
+        }
+    }
+
+    // MARK: What lasts and what is over
+
+    /// What was raised about what is not known now: all of it about interfaces that were not read, the
+    /// faults of peers of the others.
+    private func lasting(
+        _ held: Set<EchoBook.Key>, _ read: Set<String>, said symptoms: [Symptom]
+    ) -> [Symptom] {
+        guard !raised.isEmpty else { return [] }
+        let said = Set(
+            symptoms.compactMap { symptom in
+                symptom.severity.map { _ in
+                    AlertKeeper.Key(type: symptom.type, resource: symptom.resource)
+                }
+            })
+        return raised.sorted { $0.key < $1.key }.compactMap { thing, symptom in
+            let key = EchoBook.Key(resource: thing.resource)
+            guard held.contains(key), !said.contains(thing) else { return nil }
+            let isFault = PeerFault(rawValue: thing.type) != nil && !key.peer.isEmpty
+            return isFault || !read.contains(key.interface) ? symptom : nil
+        }
+    }
+
+    /// What was raised about peers that are configured no longer, or interfaces that are watched no
+    /// longer, is over.
     private mutating func forget(allBut present: Set<EchoBook.Key>) -> [Symptom] {
         peers = peers.filter { present.contains($0.key) }
         verdicts = verdicts.filter { present.contains($0.key) }
         drifting = drifting.filter { present.contains($0.key) }
-        var symptoms: [Symptom] = []
-        for (key, types) in raised.sorted(by: { $0.key < $1.key }) where !present.contains(key) {
-            for type in types.keys.sorted() {
-                symptoms.append(
-                    Symptom(
-                        type: type, resource: key.resource, severity: .ok,
-                        message: "\(key.resource) is no longer configured"))
-            }
+        return raised.keys.sorted().compactMap { thing in
+            let key = EchoBook.Key(resource: thing.resource)
+            guard !present.contains(key) else { return nil }
+            return Symptom(
+                type: thing.type, resource: thing.resource, severity: .ok,
+                message: key.peer.isEmpty
+                    ? "tunnel \(thing.resource) is no longer watched"
+                    : "\(thing.resource) is no longer configured")
         }
-        return symptoms
     }
 
-    private mutating func note(_ symptom: Symptom) {
-        guard let severity = symptom.severity else { return }
-        let parts = symptom.resource.split(separator: "/", maxSplits: 1)
-        let key = EchoBook.Key(
-            interface: parts.first.map(String.init) ?? "",
-            peer: parts.count > 1 ? String(parts[1]) : "")
-        if severity > .ok {
-            raised[key, default: [:]][symptom.type] = symptom
-        } else if raised[key]?.removeValue(forKey: symptom.type) != nil,
-            raised[key]?.isEmpty == true
-        {
-            raised[key] = nil
+    /// Keeps in mind what is raised, and leaves out what there is no room for.
+    private mutating func admit(_ symptoms: [Symptom]) -> [Symptom] {
+        omitted = 0
+        var count = raised.keys.count { $0.type != MeshReport.tunnelType }
+        return symptoms.filter { symptom in
+            guard let severity = symptom.severity else { return true }
+            let thing = AlertKeeper.Key(type: symptom.type, resource: symptom.resource)
+            let isLimited = symptom.type != MeshReport.tunnelType
+            guard severity > .ok else {
+                if raised.removeValue(forKey: thing) != nil {
+                    crowds[thing] = nil
+                    if isLimited { count -= 1 }
+                }
+                return true
+            }
+            if raised[thing] == nil, isLimited {
+                guard count < Self.alertLimit else {
+                    omitted += 1
+                    return false
+                }
+                count += 1
+            }
+            raised[thing] = symptom
+            return true
         }
     }
 }

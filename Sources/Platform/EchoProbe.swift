@@ -87,10 +87,18 @@ package struct EchoProbe: Sendable {
         return ~UInt16(sum)
     }
 
-    static func tcpRequest(_ target: EchoTarget) -> (descriptor: Int32, isPending: Bool)? {
+    /// Begins to connect; the code is 0 or errno.
+    static func tcpRequest(_ target: EchoTarget) -> (descriptor: Int32, code: Int32)? {
         guard let descriptor = open(target, Int32(SOCK_STREAM.rawValue), 0) else { return nil }
-        let status = target.address.withSocketAddress(port: port) { connect(descriptor, $0, $1) }
-        return (descriptor, status != 0 && errno == EINPROGRESS)
+        let code = target.address.withSocketAddress(port: port) {
+            connect(descriptor, $0, $1) == 0 ? 0 : errno
+        }
+        return (descriptor, code)
+    }
+
+    /// Whether errno tells of this machine's want of something, and not of the way to anybody.
+    static func isWant(_ code: Int32) -> Bool {
+        [EMFILE, ENFILE, ENOBUFS, ENOMEM, EAGAIN].contains(code)
     }
 
     /// A socket that sends through the target's interface only; `nil` with errno when there is none.
@@ -155,15 +163,13 @@ private struct EchoRound {
         let channel = channels[place]
         guard channel.means != .tcp else { return }
         let request = EchoProbe.request(index, isV6: channel.isV6)
-        let sent = target.address.withSocketAddress(port: 0) {
-            sendto(channel.descriptor, request, request.count, 0, $0, $1)
+        let code = target.address.withSocketAddress(port: 0) {
+            sendto(channel.descriptor, request, request.count, 0, $0, $1) < 0 ? errno : 0
         }
-        if sent == request.count {
+        if code == 0 {
             waiting.insert(index)
         } else {
-            let code = errno
-            let isOwn = [ENOBUFS, ENOMEM, EAGAIN].contains(code)
-            outcomes[index] = isOwn ? .impossible(code) : .notSent(code)
+            outcomes[index] = EchoProbe.isWant(code) ? .impossible(code) : .notSent(code)
         }
     }
 
@@ -184,11 +190,15 @@ private struct EchoRound {
                 shared[group] = channels.count - 1
                 return channels.count - 1
             case .tcp:
-                guard let (descriptor, isPending) = EchoProbe.tcpRequest(target) else { continue }
+                guard let (descriptor, code) = EchoProbe.tcpRequest(target) else { continue }
                 channels.append(
                     Channel(
                         descriptor: descriptor, means: kind, isV6: group.isV6, target: index))
-                if isPending { waiting.insert(index) } else { finish(index, connecting: errno) }
+                if code == EINPROGRESS {
+                    waiting.insert(index)
+                } else {
+                    finish(index, connecting: code)
+                }
                 return channels.count - 1
             }
         }
@@ -224,7 +234,7 @@ private struct EchoRound {
         if code == 0 || code == ECONNREFUSED {
             outcomes[index] = .answered(after: .now - sentAt[index])
         } else if code != ETIMEDOUT && code != EHOSTUNREACH {
-            outcomes[index] = .notSent(code)
+            outcomes[index] = EchoProbe.isWant(code) ? .impossible(code) : .notSent(code)
         }
     }
 

@@ -89,7 +89,10 @@ package struct LinkChanges: Sendable {
             let isSame =
                 before?.name == link.name
                 && before.map { ($0.flags ^ link.flags) & Self.interesting == 0 } ?? false
-            if !isSame { changed.append(link) }
+            guard !isSame else { continue }
+            changed.append(link)
+            // One that has another name is gone for those who know it by the old one.
+            if let before, before.name != link.name { changed.append(before) }
         }
         return changed
     }
@@ -97,6 +100,8 @@ package struct LinkChanges: Sendable {
 
 /// Hears from the kernel when a link changes.
 package final class LinkListener: Sendable {
+    /// Datagrams that are taken at once, at most.
+    private static let batchLimit = 256
     private let links: Int32
     private let stopEnds: (read: Int32, write: Int32)
     private let socketHolder: Holder
@@ -143,13 +148,24 @@ package final class LinkListener: Sendable {
             ]
             guard poll(&pollers, 2, -1) > 0 else { continue }
             if pollers[1].revents != 0 { return nil }
+            var messages: [NetlinkMessage] = []
             do throws(NetlinkFailure) {
-                return try socketHolder.socket.receive("say what changed")
+                messages = try socketHolder.socket.receive("say what changed")
+                // What has come meanwhile is one piece of news with it.
+                for _ in 0..<Self.batchLimit where hasMore() {
+                    messages += try socketHolder.socket.receive("say what changed")
+                }
+                return messages
             } catch {
-                if error.errno == EAGAIN { continue }
+                if error.errno == EAGAIN, messages.isEmpty { continue }
                 // ENOBUFS: there was more than fits.
                 return []
             }
         }
+    }
+
+    private func hasMore() -> Bool {
+        var poller = pollfd(fd: links, events: Int16(POLLIN), revents: 0)
+        return poll(&poller, 1, 0) > 0
     }
 }

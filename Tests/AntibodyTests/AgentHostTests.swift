@@ -123,6 +123,8 @@ struct AgentHostTests {
         try await fleet.start()
         _ = await fleet.next("alert") { $0["severity"] == "ok" }
         try await fleet.stop()
+        let light = AlertKeeper.Key(type: "light", resource: "bulb")
+        #expect(fleet.lamp.recalled == [[:], [light: .critical]])
     }
 
     @Test("a command is accepted, done once, answered again, and taken back")

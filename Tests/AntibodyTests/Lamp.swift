@@ -34,6 +34,15 @@ final class Lamp: AntibodyModule {
             in: .whitespacesAndNewlines)
     }
 
+    private let remembered = Mutex<[[AlertKeeper.Key: Severity]]>([])
+
+    func recall(_ raised: [AlertKeeper.Key: Severity]) {
+        remembered.withLock { $0.append(raised) }
+    }
+
+    /// What it was told at each start that earlier ones have raised.
+    var recalled: [[AlertKeeper.Key: Severity]] { remembered.withLock { $0 } }
+
     var configs: [Config] { applied.withLock { $0 } }
 
     func verbs() -> [any Verb] {

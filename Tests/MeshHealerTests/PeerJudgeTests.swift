@@ -226,12 +226,14 @@ struct PeerJudgeTests {
         #expect(other.verdict.state == .healthy)
     }
 
-    @Test("an idle peer that has never answered an echo is judged by its handshake")
+    @Test("a peer that has never answered an echo is judged by its handshakes since it was asked")
     func unproven() {
         var course = PeerCourse(proven: false)
-        for _ in 0..<8 { course.look(rx: 32, tx: 80, answered: false) }
-        #expect(course.verdict.state != .healthy, "its handshake is from before it was asked")
-        #expect(course.fault == nil)
+        for _ in 0..<8 {
+            course.look(rx: 32, tx: 80, answered: false)
+            #expect(course.fault == nil)
+            #expect(course.verdict.state != .healthy, "its handshake is from before it was asked")
+        }
         course.facts.handshake = course.now.seconds
         course.look(rx: 32, tx: 80, answered: false)
         #expect(course.verdict.state == .healthy)
@@ -242,20 +244,59 @@ struct PeerJudgeTests {
         #expect(course.verdict.isDead)
     }
 
-    @Test("what cannot be known raises nothing", arguments: 0..<3)
-    func unknown(_ kind: Int) {
+    @Test("an agent that starts in an outage never calls the peer healthy, and names the fault")
+    func startedInOutage() {
         var course = PeerCourse(proven: false)
-        course.facts.handshake = 0
-        switch kind {
-        case 0: course.facts.endpoint = nil
-        case 1: course.facts.isRoaming = true
-        default: course.facts.echo.obstacle = "its allowed IPs name no host"
-        }
-        for _ in 0..<20 {
+        var isNamed = false
+        for _ in 0..<60 {
             course.look(rx: 0, tx: 148, answered: false)
-            #expect(course.fault == nil)
+            #expect(course.verdict.state != .healthy)
+            isNamed = isNamed || course.fault == .unreachable
+        }
+        #expect(isNamed)
+    }
+
+    @Test("another address to ask is a new beginning, and no proof of health")
+    func otherTarget() {
+        var course = PeerCourse()
+        course.facts.echo = EchoRecord(target: "10.88.0.77")
+        for _ in 0..<8 {
+            course.look(rx: 32, tx: 80, answered: false)
             #expect(course.verdict.state != .healthy)
         }
+    }
+
+    @Test("an echo that this process cannot send says nothing of the peer")
+    func ownTrouble() {
+        var course = PeerCourse()
+        course.look(rx: 0, tx: 80, answered: false)
+        course.facts.echo.ownTrouble = "Too many open files"
+        for _ in 0..<80 {
+            course.seconds += 5
+            let verdict = course.judge.observe(course.facts, at: course.now)
+            guard case .unknown = verdict.state else {
+                Issue.record("\(verdict)")
+                return
+            }
+            #expect(!verdict.isMoot)
+        }
+        course.healthy()
+        #expect(course.verdict.state == .healthy)
+    }
+
+    @Test("a peer that comes and goes is away when it sleeps, also one that has answered before")
+    func asleep() {
+        var course = PeerCourse()
+        course.facts.isRoaming = true
+        course.healthy()
+        for _ in 0..<60 {
+            course.look(rx: 0, tx: 148, answered: false)
+            #expect(course.verdict.state == .away)
+        }
+        // It answers from wherever it is.
+        course.facts.underlay = .gone("Network is unreachable")
+        course.healthy()
+        #expect(course.verdict.state == .healthy)
     }
 
     @Test("a peer with an endpoint that never shook hands is unreachable")
@@ -280,6 +321,21 @@ struct PeerJudgeTests {
         #expect(watch.observe(course.facts, at: course.now) == nil)
         course.facts.isRoaming = true
         course.facts.endpoint = "10.99.1.3:51820"
+        #expect(watch.observe(course.facts, at: course.now) == nil)
+    }
+
+    @Test("a peer that answers no echo has settled when it shakes hands at its new place")
+    func settles() {
+        var watch = EndpointWatch()
+        var course = PeerCourse(proven: false)
+        #expect(watch.observe(course.facts, at: course.now) == nil)
+        course.facts.endpoint = "10.99.1.9:51820"
+        for _ in 0..<20 {
+            course.look(rx: 32, tx: 80, answered: false)
+            #expect(watch.observe(course.facts, at: course.now) != nil)
+        }
+        course.facts.handshake = course.now.seconds
+        course.look(rx: 32, tx: 80, answered: false)
         #expect(watch.observe(course.facts, at: course.now) == nil)
     }
 }

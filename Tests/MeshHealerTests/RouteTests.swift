@@ -248,7 +248,7 @@ final class RealRoutes: MeshNetwork {
     func device(_ link: NetworkLink) throws(WireGuardFailure) -> WireGuardDevice {
         try base.device(link)
     }
-    func mishap(_ name: String) -> String? { base.mishap(name) }
+    func mishap(_ name: String) throws(WireGuardFailure) -> String? { try base.mishap(name) }
     func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way? {
         base.way(to: address, mark: mark)
     }

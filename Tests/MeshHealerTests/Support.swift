@@ -15,6 +15,20 @@ final class FakeNetwork: MeshNetwork {
         var devices: [String: WireGuardDevice] = [:]
         var failures: [String: String] = [:]
         var mishaps: [String: String] = [:]
+        /// Why nobody knows what became of an interface.
+        var riddles: [String: String] = [:]
+        /// The names of interfaces that were asked after.
+        var missed: [String] = []
+        /// Interfaces that are of WireGuard and do not look it.
+        var disguised: Set<String> = []
+        /// Interfaces that take their time before they fail.
+        var slow: Set<String> = []
+        /// The interfaces that were asked how they are.
+        var asked: [String] = []
+        /// Why this process can send no echo: errno.
+        var ownTrouble: Int32?
+        /// Questions for ways.
+        var questions = 0
         var ways: [IPAddress: NetworkRoutes.Way] = [:]
         var routed: [IPPrefix] = []
         /// The addresses that answer.
@@ -34,19 +48,35 @@ final class FakeNetwork: MeshNetwork {
         return node.links
     }
 
-    func isWireGuard(_ link: NetworkLink) -> Bool { link.kind == "wireguard" }
+    func isWireGuard(_ link: NetworkLink) -> Bool {
+        link.kind == "wireguard" && !node.withLock { $0.disguised.contains(link.name) }
+    }
 
     func device(_ link: NetworkLink) throws(WireGuardFailure) -> WireGuardDevice {
-        let node = node.withLock { $0 }
+        let node = node.withLock { node in
+            node.asked.append(link.name)
+            return node
+        }
+        if node.slow.contains(link.name) { usleep(1_600_000) }
         if let reason = node.failures[link.name] { throw WireGuardFailure(reason) }
         guard let device = node.devices[link.name] else { throw WireGuardFailure("no such device") }
         return device
     }
 
-    func mishap(_ name: String) -> String? { node.withLock { $0.mishaps[name] } }
+    func mishap(_ name: String) throws(WireGuardFailure) -> String? {
+        let (mishap, riddle) = node.withLock { node in
+            node.missed.append(name)
+            return (node.mishaps[name], node.riddles[name])
+        }
+        if let riddle { throw WireGuardFailure(riddle) }
+        return mishap
+    }
 
     func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way? {
-        node.withLock { $0.ways[address] }
+        node.withLock { node in
+            node.questions += 1
+            return node.ways[address]
+        }
     }
 
     func routed(_ link: NetworkLink, isV6: Bool) -> [IPPrefix]? { node.withLock { $0.routed } }
@@ -54,6 +84,7 @@ final class FakeNetwork: MeshNetwork {
     func echo(_ targets: [EchoTarget], limit: Duration) -> [EchoOutcome] {
         node.withLock { node in
             node.echoes += targets.count
+            if let code = node.ownTrouble { return targets.map { _ in .impossible(code) } }
             return targets.map {
                 node.answering.contains($0.address) ? .answered(after: .milliseconds(1)) : .silent
             }

@@ -66,6 +66,8 @@ struct NetlinkTests {
             changes.take([Self.link(5, "wg0", flags: 0, type: Netlink.deleteLink)]).map(\.name)
                 == ["wg0"])
         #expect(changes.take([NetlinkMessage(type: 99, payload: [1])]).isEmpty)
+        // One that has another name is news for those who know the old one.
+        #expect(changes.take([Self.link(6, "eth9", flags: 0)]).map(\.name) == ["eth9", "wg1"])
     }
 
     @Test("a route is put back with what it was told with, but for what only the kernel may say")
@@ -152,6 +154,16 @@ struct EchoProbeTests {
     func noInterface() throws {
         let target = EchoTarget(device: "skos-none", address: try #require(IPAddress("127.0.0.1")))
         #expect(
-            EchoProbe(means: [.tcp]).run([target], limit: .seconds(1)) == [.notSent(ENODEV)])
+            EchoProbe(means: [.tcp]).run([target], limit: .seconds(1)) == [.impossible(ENODEV)])
+    }
+
+    @Test(
+        "what this machine lacks is told apart from a way that there is not",
+        arguments: [
+            (EMFILE, true), (ENFILE, true), (ENOBUFS, true), (ENOMEM, true), (EAGAIN, true),
+            (ENETUNREACH, false), (EPERM, false), (EINVAL, false),
+        ])
+    func want(_ code: Int32, _ isWant: Bool) {
+        #expect(EchoProbe.isWant(code) == isWant)
     }
 }

@@ -222,6 +222,7 @@ struct WireGuardTests {
             endpoints) printf '%s\\t(none)\\n%s\\t1.2.3.4:5\\n' \(Self.key(1)) \(Self.key(9)) ;;
             allowed-ips) printf '%s\\t10.0.0.1/32 fd00::/8\\n' \(Self.key(1)) ;;
             persistent-keepalive) printf '%s\\toff\\n' \(Self.key(1)) ;;
+            listen-port) echo 51821 ;;
             fwmark) echo 0xca6c ;;
             *) exit 1 ;;
             esac
@@ -233,7 +234,8 @@ struct WireGuardTests {
         peer.sent = 20
         peer.allowedIPs = ["10.0.0.1/32", "fd00::/8"].compactMap { IPPrefix($0) }
         #expect(
-            try tool.device("wg0") == WireGuardDevice(name: "wg0", mark: 0xCA6C, peers: [peer]))
+            try tool.device("wg0")
+                == WireGuardDevice(name: "wg0", listenPort: 51821, mark: 0xCA6C, peers: [peer]))
     }
 
     @Test(

@@ -33,12 +33,10 @@ package struct EndpointWatch: Sendable {
             return nil
         }
         if move?.to != endpoint { move = Move(from: home, to: endpoint, since: now) }
-        // Long enough there, and well: that is where it is now.
-        let isWell =
-            facts.echo.lost == 0
-            || facts.echo.answeredAt == nil
-                && move.map { facts.handshake > $0.since.seconds } == true
-        if let move, isWell, now - move.since >= Self.settleTime {
+        // Long enough there, and well: that is where it is now. Many answer no echo, but all shake hands.
+        if let move, facts.echo.lost == 0 || facts.handshake > move.since.seconds,
+            now - move.since >= Self.settleTime
+        {
             self.home = endpoint
             self.move = nil
         }

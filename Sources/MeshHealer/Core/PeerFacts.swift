@@ -12,6 +12,8 @@ package struct PeerFacts: Sendable, Equatable {
     package var configuredEndpoint: String?
     /// It comes to us from wherever it is: it has no place that it should be at.
     package var isRoaming = false
+    /// Routes of this node move to their other way while it is lost.
+    package var isWanted = false
     package var echo = EchoRecord()
     package var underlay = Underlay.unknown
     /// Why packets to the peer's address do not reach the tunnel; `nil`: they do.
@@ -35,6 +37,8 @@ package struct EchoRecord: Sendable, Equatable {
     package var target = ""
     /// Why no echo can be made.
     package var obstacle: String?
+    /// Why this process could not even try the last time, which says nothing of the peer; `nil`: it could.
+    package var ownTrouble: String?
     /// The last answer, by an echo to this very address.
     package var answeredAt: Timestamp?
     package var milliseconds: Double?
@@ -59,6 +63,7 @@ package struct EchoRecord: Sendable, Equatable {
     ) {
         firstSentAt = firstSentAt ?? sentAt
         self.notSent = notSent
+        ownTrouble = nil
         if let milliseconds {
             self.milliseconds = milliseconds
             answeredAt = sentAt
@@ -88,7 +93,7 @@ package struct PeerVerdict: Sendable, Equatable {
         case healthy
         /// It does not answer, and that is no fault: it comes and goes as it likes.
         case away
-        /// Not known now, and why: nothing is raised or cleared.
+        /// Not known now, and why: nothing is raised or cleared, and what was raised lasts.
         case unknown(String)
         case faulty(PeerFault)
     }
@@ -103,6 +108,8 @@ package struct PeerVerdict: Sendable, Equatable {
     package var isDead = false
     /// Healthy by its handshake alone: what is inside of the tunnel may still be filtered.
     package var isByHandshake = false
+    /// Unknown for as long as it is configured as it is: what was raised is said no more.
+    package var isMoot = false
     /// Members for the alert's details.
     package var evidence = JSON.Object()
 

@@ -37,12 +37,17 @@ package struct PeerJudge: Sendable {
     private var trouble: Trouble?
     /// The way to the endpoint has gone since the last answer.
     private var lostUnderlay: (reason: String, since: Timestamp)?
+    /// The handshake there had been when the address to ask was new: nothing had been asked by then.
+    private var earlier: (target: String, handshake: Int64)?
 
     package init() {}
 
     /// Takes the facts of one look.
     package mutating func observe(_ facts: PeerFacts, at now: Timestamp) -> PeerVerdict {
         defer { last = facts }
+        if earlier?.target != facts.echo.target {
+            earlier = (facts.echo.target, facts.handshake)
+        }
         followUnderlay(facts, at: now)
         if let verdict = plain(facts, at: now) {
             trouble = nil
@@ -60,10 +65,15 @@ package struct PeerJudge: Sendable {
     /// What can be said without watching; `nil`: echoes are being lost.
     private func plain(_ facts: PeerFacts, at now: Timestamp) -> PeerVerdict? {
         if let obstacle = facts.echo.obstacle {
-            return PeerVerdict(.unknown("no echo can be made: \(obstacle)"))
+            var verdict = PeerVerdict(.unknown("no echo can be made: \(obstacle)"))
+            verdict.isMoot = true
+            return verdict
+        }
+        if let trouble = facts.echo.ownTrouble {
+            return PeerVerdict(.unknown("this process can send no echo: \(trouble)"))
         }
         guard facts.echo.firstSentAt != nil else { return PeerVerdict(.unknown("not asked yet")) }
-        let isUnderlayGone = lostUnderlay != nil
+        let isUnderlayGone = lostUnderlay != nil && !facts.isRoaming
         if facts.echo.lost == 0, !isUnderlayGone, facts.routeFault == nil {
             return PeerVerdict(.healthy)
         }
@@ -73,10 +83,11 @@ package struct PeerJudge: Sendable {
         guard facts.echo.answeredAt == nil else { return nil }
         // It has never answered an echo, and perhaps never will: many hosts do not.
         if facts.endpoint == nil { return PeerVerdict(.unknown("its endpoint is not known")) }
-        let shaken = Timestamp(seconds: facts.handshake)
-        guard facts.handshake != 0, now - shaken <= Self.deadAge else { return nil }
-        // One from before it was asked says nothing of how it is now.
-        guard let lostSince = facts.echo.lostSince, shaken > lostSince else {
+        let age = now - Timestamp(seconds: facts.handshake)
+        guard facts.handshake != 0, age <= Self.deadAge else { return nil }
+        // One from before it was asked says nothing of how it is now: perhaps it died since.
+        let lostSince = facts.echo.lostSince?.seconds ?? .max
+        guard facts.handshake != earlier?.handshake, facts.handshake >= lostSince else {
             return PeerVerdict(.unknown("it has not answered an echo yet, nor shaken hands since"))
         }
         var verdict = PeerVerdict(.healthy)
@@ -151,7 +162,7 @@ package struct PeerJudge: Sendable {
         _ facts: PeerFacts, _ trouble: Trouble, at now: Timestamp
     ) -> PeerVerdict {
         // What is plainly wrong on this side needs no watching.
-        if let lost = lostUnderlay {
+        if let lost = lostUnderlay, !facts.isRoaming {
             return fault(
                 .unreachable, "underlay", "the way to its endpoint is gone: \(lost.reason)")
         }

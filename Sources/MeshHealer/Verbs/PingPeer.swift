@@ -58,7 +58,9 @@ struct PingPeer: Verb {
             // What is silent this long will not speak: others wait for their turn.
             if round >= Self.silentLimit, answers.values.allSatisfy({ $0 == 0 }) { break }
             sent += 1
-            for (peer, outcome) in toolkit.echo(peers, link.name, limit: Self.limit) {
+            let outcomes = toolkit.echo(peers, link.name, limit: Self.limit)
+            try MeshToolkit.checkAsked(outcomes)
+            for (peer, outcome) in outcomes {
                 guard case .answered(let time) = outcome else {
                     answers[peer] = answers[peer] ?? 0
                     continue

@@ -263,7 +263,8 @@ struct RestartWireGuard: Verb {
     private func unitObstacle(_ name: String) -> String? {
         guard Systemd.isRunning(toolkit.root) else { return "systemd does not run here" }
         let unit = "wg-quick@\(name).service"
-        return Systemd.isActive(unit) || Systemd.hasFailed(unit) ? nil : "\(unit) is not in use"
+        let isUsed = Systemd.isActive(unit) == true || Systemd.hasFailed(unit)
+        return isUsed ? nil : "\(unit) is not in use"
     }
 
     // MARK: Executing

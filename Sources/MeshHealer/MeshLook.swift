@@ -1,0 +1,246 @@
+import Antibody
+import Platform
+import Protocol
+import Runtime
+import Settings
+import Synchronization
+
+/// How the mesh healer looks at its node: what is there, what runs, and what is written.
+extension MeshModule {
+    /// How often an interface is looked for in vain before it is taken as removed: a program that was
+    /// killed may leave its traces a little later.
+    private static let missLimit = 10
+
+    /// Looks at all interfaces. Blocks for a few seconds at most.
+    func look(at now: Timestamp) throws(NetlinkFailure) -> [InterfaceLook] {
+        let links = try network.links()
+        let config = state.withLock { $0.config }
+        let named = links.filter { matches($0.name, config.mesh.interfaces) }
+        let found = named.filter { isSick($0) || network.isWireGuard($0) }
+        let names = Set(found.map(\.name))
+        let devices = read(found)
+        var looks: [InterfaceLook] = []
+        var room = MeshWatch.peerLimit
+        for link in found {
+            var look = InterfaceLook(name: link.name, link: link)
+            switch devices[link.name] {
+            case .success(let device): fill(&look, link, device, config, links, &room, at: now)
+            case .failure(let failure):
+                look.failure = failure.reason
+                look.isHung = link.isUp && isHung(link.name, at: now)
+            case nil: look.failure = "there was no time to ask it"
+            }
+            looks.append(look)
+        }
+        looks += lapsed(named.filter { !names.contains($0.name) })
+        looks += missing(found, links, config)
+        let keys = Set(looks.flatMap { $0.peers.map(\.key) })
+        // A failed read says nothing about which peers there are.
+        let unread = Set(looks.filter { !$0.isRemoved && $0.device == nil }.map(\.name))
+        state.withLock { state in
+            state.underlays = state.newUnderlays
+            state.newUnderlays = []
+            state.echoes.keep(keys, unread: unread)
+            state.guests.keep(keys, unread: unread)
+        }
+        return looks
+    }
+
+    // MARK: What is there
+
+    /// Whether it did not say how it is when it was asked last, and still is what it was. To ask such a
+    /// one whether it is there at all takes time, too.
+    private func isSick(_ link: NetworkLink) -> Bool {
+        state.withLock { state in
+            state.sick.failures(link.name) > 0 && state.seen[link.name]?.kind == link.kind
+        }
+    }
+
+    private func isHung(_ name: String, at now: Timestamp) -> Bool {
+        state.withLock { state in
+            state.sick.failures(name) >= SickList.hungLooks
+                && state.echoes.areSilent(name, since: now - PeerJudge.watchTime)
+        }
+    }
+
+    /// Asks the interfaces how they are. Those for which there was no time are left out.
+    private func read(
+        _ found: [NetworkLink]
+    ) -> [String: Result<WireGuardDevice, WireGuardFailure>] {
+        let names = found.map(\.name)
+        let order = state.withLock { state in
+            state.sick.keep(names)
+            return state.sick.order(names)
+        }
+        var answers: [String: Result<WireGuardDevice, WireGuardFailure>] = [:]
+        var waited: Duration = .zero
+        for name in order {
+            guard let link = found.first(where: { $0.name == name }) else { continue }
+            guard waited < SickList.timeLimit else {
+                if let reason = state.withLock({ $0.sick.reason(name) }) {
+                    answers[name] = .failure(WireGuardFailure(reason))
+                }
+                continue
+            }
+            let started = SteadyClock.sinceBoot()
+            do throws(WireGuardFailure) {
+                answers[name] = .success(try network.device(link))
+                state.withLock { $0.sick.note(name, failure: nil) }
+            } catch {
+                waited += SteadyClock.sinceBoot() - started
+                answers[name] = .failure(error)
+                state.withLock { $0.sick.note(name, failure: error.reason) }
+            }
+        }
+        return answers
+    }
+
+    /// The interfaces that are there and were of WireGuard, and of which nothing says that they still
+    /// are: somebody has removed their socket.
+    private func lapsed(_ others: [NetworkLink]) -> [InterfaceLook] {
+        others.compactMap { link in
+            guard state.withLock({ $0.seen[link.name] })?.kind == link.kind else { return nil }
+            var look = InterfaceLook(name: link.name, link: link)
+            look.failure = "the socket of its program is not there"
+            return look
+        }
+    }
+
+    /// The interfaces that were there, or that are named, and are not there now.
+    private func missing(
+        _ found: [NetworkLink], _ links: [NetworkLink], _ config: Config
+    ) -> [InterfaceLook] {
+        let named = Set(config.mesh.interfaces.filter(isName))
+        let present = Set(links.map(\.name))
+        let (seen, isNew) = state.withLock { state in
+            // What the settings do not mean any more, or somebody has removed for good, is not missed.
+            state.seen = state.seen.filter {
+                $0.value.misses < Self.missLimit && matches($0.key, config.mesh.interfaces)
+            }
+            let isNew = found.contains { state.seen[$0.name] == nil }
+            for link in found { state.seen[link.name] = Seen(kind: link.kind) }
+            return (state.seen, isNew)
+        }
+        if isNew { wakeup.ring() }
+        var waited: Duration = .zero
+        return named.union(seen.keys).subtracting(present).sorted().map { name in
+            var look = InterfaceLook(name: name)
+            guard waited < SickList.timeLimit else {
+                look.failure = "there was no time to ask what became of it"
+                return look
+            }
+            let started = SteadyClock.sinceBoot()
+            defer { waited += SteadyClock.sinceBoot() - started }
+            let isNamed = named.contains(name)
+            do throws(WireGuardFailure) {
+                look.mishap = try network.mishap(name)
+            } catch { look.failure = isNamed ? nil : error.reason }
+            if look.mishap == nil, isNamed {
+                look.mishap = "mesh.interfaces names it, and it is not there"
+            }
+            if look.isRemoved { state.withLock { $0.seen[name]?.misses += 1 } }
+            return look
+        }
+    }
+
+    // MARK: What runs and what is written
+
+    private func fill(
+        _ look: inout InterfaceLook, _ link: NetworkLink, _ device: WireGuardDevice,
+        _ config: Config, _ links: [NetworkLink], _ room: inout Int, at now: Timestamp
+    ) {
+        look.device = device
+        if link.isUp { toolkit.remember(link) }
+        let text = network.configuration(link.name)
+        let file = written(link.name, text)
+        look.hasFile = text != nil
+        look.configured = file?.peers
+        look.configuredPort = file?.listenPort
+        if let file, file.makesRoutes, link.isUp {
+            look.lostRoutes = LostRoutes(network: network).find(
+                link, file.peers, config.local.mesh.routes)
+        }
+        look.peers = facts(device, look.configured, config, links, room, at: now)
+        room -= look.peers.count
+    }
+
+    /// What the file says, parsed again only when it has changed.
+    private func written(_ name: String, _ text: [UInt8]?) -> Written? {
+        guard let text else {
+            state.withLock { $0.written[name] = nil }
+            return nil
+        }
+        let fingerprint = LoadedConfig.fingerprint(of: text)
+        if let known = state.withLock({ $0.written[name] }), known.fingerprint == fingerprint {
+            return known.file
+        }
+        let file = (try? WireGuardConf(text)).map { conf in
+            Written(
+                peers: conf.peers, listenPort: conf.listenPort,
+                makesRoutes: conf.isForQuick && conf.makesRoutes)
+        }
+        state.withLock { $0.written[name] = (fingerprint, file) }
+        return file
+    }
+
+    private func facts(
+        _ device: WireGuardDevice, _ configured: [ConfiguredPeer]?, _ config: Config,
+        _ links: [NetworkLink], _ room: Int, at now: Timestamp
+    ) -> [(key: EchoBook.Key, facts: PeerFacts)] {
+        let written = Dictionary(
+            (configured ?? []).map { ($0.publicKey, $0) }, uniquingKeysWith: { first, _ in first })
+        // Asking for the ways of hundreds of peers each time would be too much.
+        let asksWays = device.peers.count <= EchoProbe.targetLimit
+        return device.peers.prefix(room).map { peer in
+            let key = EchoBook.Key(interface: device.name, peer: peer.publicKey)
+            var facts = PeerFacts()
+            facts.handshake = peer.handshake
+            facts.received = peer.received
+            facts.sent = peer.sent
+            facts.endpoint = peer.endpoint
+            let entry = written[peer.publicKey]
+            facts.configuredEndpoint = entry?.endpoint
+            facts.isWanted = config.local.mesh.routes.contains {
+                $0.peer.isEmpty ? $0.interface == device.name : $0.peer == peer.publicKey
+            }
+            facts.isRoaming =
+                !facts.isWanted && (entry.map { $0.endpoint == nil } ?? isGuest(key, peer, now))
+            let target = EchoChoice.address(peer)
+            let way = target.flatMap { asksWays ? network.way(to: $0, mark: 0) : nil }
+            if let target, way != .local {
+                let target = EchoTarget(device: device.name, address: target)
+                facts.echo = state.withLock { $0.echoes.record(key, target: target) }
+            } else {
+                facts.echo.obstacle =
+                    target == nil
+                    ? "its allowed IPs name no host" : "the address to ask is this node's own"
+            }
+            if case .nowhere(let code) = way { facts.routeFault = errnoText(code) }
+            if asksWays, let endpoint = peer.endpointAddress {
+                facts.underlay = underlay(endpoint, mark: device.mark, links)
+            }
+            return (key, facts)
+        }
+    }
+
+    private func isGuest(_ key: EchoBook.Key, _ peer: WireGuardPeer, _ now: Timestamp) -> Bool {
+        state.withLock { state in
+            state.guests.isGuest(
+                key, at: peer.endpoint, isKeptAwake: peer.keepalive != 0, now: now)
+        }
+    }
+
+    private func underlay(
+        _ endpoint: IPAddress, mark: UInt32, _ links: [NetworkLink]
+    ) -> Underlay {
+        switch network.way(to: endpoint, mark: mark) {
+        case nil: return .unknown
+        case .local: return .there("lo")
+        case .nowhere(let code): return .gone(errnoText(code))
+        case .device(let index, _):
+            guard let link = links.first(where: { $0.index == index }) else { return .unknown }
+            state.withLock { _ = $0.newUnderlays.insert(index) }
+            return link.isRunning ? .there(link.name) : .gone("\(link.name) has no carrier")
+        }
+    }
+}
