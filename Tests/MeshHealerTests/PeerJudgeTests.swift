@@ -153,6 +153,24 @@ struct PeerJudgeTests {
         #expect(course.verdict.state == .healthy)
     }
 
+    @Test("a filtered peer that is looked at every second is never taken for a lost one")
+    func everySecond() {
+        var course = PeerCourse()
+        for second in 1...120 {
+            course.seconds += 1
+            if second % 5 == 0 { course.facts.sent += 80 }
+            if second % 5 == 2 {
+                // It is known two seconds after it was sent.
+                course.facts.echo.take(sentAt: course.now - .seconds(2), milliseconds: nil)
+            }
+            // Ten seconds after the last, and sometimes a little more.
+            if second % 11 == 0 { course.facts.received += 32 }
+            let verdict = course.judge.observe(course.facts, at: course.now)
+            if case .faulty(let fault) = verdict.state { #expect(fault == .filtered, "\(second)") }
+            if second > 60 { #expect(verdict.state == .faulty(.filtered), "\(second)") }
+        }
+    }
+
     @Test("data that comes before the next echo is no sign of a filter")
     func returning() {
         var course = PeerCourse()

@@ -177,11 +177,9 @@ package struct PeerJudge: Sendable {
         guard facts.echo.lost >= Self.lostLimit, now - trouble.since >= Self.watchTime else {
             return PeerVerdict(.unknown("echoes are lost; the counters are being watched"))
         }
-        // What came after the last echo may be the end of the trouble: the next echo tells.
+        func recent(_ times: [Timestamp]) -> Int { times.count { now - $0 <= Self.signTime } }
+        // Data that came after the last echo may be the end of the trouble: the next echo tells.
         let asked = facts.echo.lastLostAt ?? now
-        func recent(_ times: [Timestamp]) -> Int {
-            times.count { now - $0 <= Self.signTime && $0 <= asked }
-        }
         let isNewSession = facts.handshake > trouble.handshake
         if !trouble.attempts.isEmpty, !isNewSession, facts.sent == trouble.sent {
             return fault(
@@ -193,7 +191,7 @@ package struct PeerJudge: Sendable {
                 .oneWay, "remote",
                 "it sends and does not hear us: its attempts to shake hands arrive, ours do not")
         }
-        let isAlive = recent(trouble.signs) >= 2 || recent(trouble.data) > 0
+        let isAlive = recent(trouble.signs) >= 2 || recent(trouble.data.filter { $0 <= asked }) > 0
         if isAlive || isNewSession && now - Timestamp(seconds: facts.handshake) < Self.deadAge {
             return fault(
                 .filtered, "remote",
