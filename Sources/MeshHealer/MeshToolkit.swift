@@ -143,3 +143,10 @@ final class MeshToolkit: Sendable {
 extension EchoOutcome {
     var isAnswer: Bool { if case .answered = self { true } else { false } }
 }
+
+extension WireGuardPeer {
+    /// Whether its session is so young that it may carry what an echo does not show.
+    func isAlive(at now: Timestamp) -> Bool {
+        handshake > 0 && now - Timestamp(seconds: handshake) < PeerJudge.deadAge
+    }
+}

@@ -21,13 +21,6 @@ package struct ArchiveVerb: Verb {
         self.config = config
     }
 
-    /// Whether there is something to archive and somewhere to put it.
-    package var isAvailable: Bool {
-        let archive = config().local.archive
-        return !archive.destination.isEmpty && !archive.roots.isEmpty
-            && cleaner.tools.tar != nil && cleaner.tools.zstd != nil
-    }
-
     package func plan(_ call: VerbCall) throws(VerbFailure) -> VerbPlan {
         let target = try cleaner.target(call.parameters)
         let archiver = try archiver()

@@ -40,18 +40,6 @@ package struct CleanupVerb: Verb {
         }
     }
 
-    /// Whether it may clean anything. Whether that is there is found out when it is asked to: what is
-    /// mounted later counts, and a dead server keeps nobody waiting here.
-    package var isAvailable: Bool {
-        let local = config().local
-        switch kind {
-        case .temp: return !local.cleanupTemp.roots.isEmpty
-        case .logs:
-            return !local.cleanupLogs.roots.isEmpty
-                || local.journalMax > 0 && cleaner.tools.journalctl != nil
-        }
-    }
-
     package func plan(_ call: VerbCall) throws(VerbFailure) -> VerbPlan {
         let target = try cleaner.target(call.parameters)
         let local = config().local

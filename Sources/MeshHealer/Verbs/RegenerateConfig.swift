@@ -2,6 +2,7 @@ import Antibody
 import Glibc
 import Platform
 import Protocol
+import Runtime
 import Settings
 
 /// The action `regenerate_config`: writes an interface's configuration file anew, from its template or
@@ -134,10 +135,9 @@ struct RegenerateConfig: Verb {
         guard Self.mark(Array(text.content.utf8)) == plan.undo["written"]?.string else {
             throw MeshToolkit.transient("\(name) has changed since this was planned")
         }
+        let old = toolkit.network.configuration(name)
         do throws(FileFailure) {
-            if let backup = plan.undo["backup"]?.string,
-                let old = toolkit.network.configuration(name)
-            {
+            if let backup = plan.undo["backup"]?.string, let old {
                 try SecretFile.replace(toolkit.root.real(backup), old)
             }
             try SecretFile.replace(real, Array(text.content.utf8))
@@ -152,20 +152,51 @@ struct RegenerateConfig: Verb {
             }
                 ?? .null,
         ]
-        result["applied"] = .string(apply(name))
+        result["applied"] = .string(apply(name, insteadOf: old))
         return result
     }
 
-    /// Makes a running interface follow its file.
-    private func apply(_ name: String) -> String {
+    /// Makes a running interface follow its new file, peer by peer: those that are written and run as
+    /// before are not touched, for to be given anew costs a peer what is on its way meanwhile.
+    private func apply(_ name: String, insteadOf old: [UInt8]?) -> String {
         do throws(VerbFailure) {
             guard let link = try toolkit.link(name) else { return "no: \(name) is not there" }
+            let conf: WireGuardConf
+            switch toolkit.configuration(name) {
+            case .success(let read): conf = read
+            case .failure(let failure): return "no: \(failure.reason)"
+            }
+            let repair = WireGuardRepair(toolkit: toolkit)
             let device = try toolkit.device(link)
             let answers = toolkit.echo(device.peers, name, limit: .seconds(1))
-            let ill = device.peers.map(\.publicKey).filter { answers[$0]?.isAnswer != true }
-            try WireGuardRepair(toolkit: toolkit).synchronize(name, ill: Set(ill))
+            let now = SteadyClock.wallTime()
+            let silent = device.peers.filter { answers[$0.publicKey]?.isAnswer != true }
+            let difference = try repair.difference(link, nil)
+            var peers = difference.peers
+            peers.formUnion(silent.filter { !$0.isAlive(at: now) }.map(\.publicKey))
+            if let before = old.flatMap({ try? WireGuardConf($0) }) {
+                peers.formUnion(changes(before, conf, silent))
+            }
+            if let port = difference.port { try repair.setPort(name, port) }
+            let ill = Set(silent.map(\.publicKey))
+            for peer in conf.peers.map(\.publicKey) where peers.remove(peer) != nil {
+                try repair.synchronize(name, peer: peer, isIll: ill.contains(peer))
+            }
             return "yes"
         } catch { return "no: \(error.reason)" }
+    }
+
+    /// The peers of whom two files say something else; an endpoint matters only to those that are silent.
+    private func changes(
+        _ before: WireGuardConf, _ after: WireGuardConf, _ silent: [WireGuardPeer]
+    ) -> [String] {
+        let endpoints = Dictionary(
+            before.peers.map { ($0.publicKey, $0.endpoint) }, uniquingKeysWith: { $1 })
+        return after.peers.filter { peer in
+            let key = peer.publicKey
+            return before.peerPart(key) != after.peerPart(key)
+                || endpoints[key] != peer.endpoint && silent.contains { $0.publicKey == key }
+        }.map(\.publicKey)
     }
 
     func undo(_ undo: JSON.Object, remaining: [JSON.Object]) throws(VerbFailure) -> JSON.Object {
@@ -199,6 +230,9 @@ struct RegenerateConfig: Verb {
             }
             try SecretFile.replace(real, old)
         } catch { throw MeshToolkit.transient("\(error)") }
-        return ["path": .string(real), "state": "restored", "applied": .string(apply(name))]
+        return [
+            "path": .string(real), "state": "restored",
+            "applied": .string(apply(name, insteadOf: current)),
+        ]
     }
 }

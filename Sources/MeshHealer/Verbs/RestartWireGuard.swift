@@ -177,7 +177,7 @@ struct RestartWireGuard: Verb {
         let silent = meant.filter { one in
             guard let answer = answers[one.publicKey] else { return peer != nil }
             // Of all peers, those that shake hands are well, though they may not answer an echo.
-            return !answer.isAnswer && (peer != nil || !Self.isAlive(one, now))
+            return !answer.isAnswer && (peer != nil || !one.isAlive(at: now))
         }
         guard difference.isEmpty else { return silent }
         guard !silent.isEmpty else {
@@ -246,18 +246,14 @@ struct RestartWireGuard: Verb {
         let others = device.peers.filter { !sick.contains($0.publicKey) }
         let answers = toolkit.echo(others, device.name, limit: .seconds(1))
         let alive = others.count { peer in
-            answers[peer.publicKey]?.isAnswer == true || Self.isAlive(peer, now)
+            answers[peer.publicKey]?.isAnswer == true || peer.isAlive(at: now)
         }
         guard alive == 0 else {
             return "\(alive) other peer\(alive == 1 ? " is" : "s are") alive on \(device.name)"
         }
         // Its session may still carry what an echo does not show.
-        return ill.contains { Self.isAlive($0, now) }
+        return ill.contains { $0.isAlive(at: now) }
             ? "the session is younger than \(PeerJudge.deadAge.components.seconds) s" : nil
-    }
-
-    private static func isAlive(_ peer: WireGuardPeer, _ now: Timestamp) -> Bool {
-        peer.handshake > 0 && now - Timestamp(seconds: peer.handshake) < PeerJudge.deadAge
     }
 
     private func unitObstacle(_ name: String) -> String? {
