@@ -36,7 +36,7 @@ struct MeshBookTests {
             looks += 1
             now += pace.rest(at: now)
         }
-        #expect((60...75).contains(looks))
+        #expect((100...135).contains(looks))
         // After a while of quiet it is quick again.
         now += .seconds(60)
         #expect(pace.rest(at: now) == LookPace.shortRest)

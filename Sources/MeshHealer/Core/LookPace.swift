@@ -4,7 +4,7 @@ struct LookPace: Sendable {
     static let shortRest: Duration = .milliseconds(50)
     static let longRest: Duration = .seconds(1)
     /// Looks in quick succession, after a while of quiet.
-    static let burst = 10.0
+    static let burst = 60.0
 
     private var credit = Self.burst
     private var last: Duration?
