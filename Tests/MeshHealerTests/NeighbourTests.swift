@@ -22,17 +22,6 @@ struct NeighbourTests {
         return toolkit
     }
 
-    private func perform(
-        _ tunnels: Tunnels, _ verb: any Verb, _ resource: String
-    ) async throws -> (result: JSON.Object?, reason: String) {
-        try await inside(tunnels.space("a")) {
-            do throws(VerbFailure) {
-                let plan = try verb.plan(VerbCall(parameters: ["resource": .string(resource)]))
-                return (try verb.execute(plan), "")
-            } catch { return (nil, error.reason) }
-        }
-    }
-
     private func breakB(_ tunnels: Tunnels) throws {
         try tunnels.exec(
             "a", "wg", "set", tunnels.tunnel("a"), "peer", tunnels.key("b"), "allowed-ips",
@@ -70,7 +59,7 @@ struct NeighbourTests {
         let echoes = try Echoes(tunnels)
         try breakB(tunnels)
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(done.result != nil, "\(done.reason)")
         try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
         #expect(try echoes.lost() == [], "\(Self.files[number].0)")
@@ -89,7 +78,7 @@ struct NeighbourTests {
         let echoes = try Echoes(tunnels)
         try breakB(tunnels)
         let verb = RegenerateConfig(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.tunnel("a"))
+        let done = try await tunnels.perform(verb, tunnels.tunnel("a"))
         #expect(done.result?["applied"] == "yes", "\(done)")
         try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
         #expect(try echoes.lost() == [], "\(Self.files[number].0)")
@@ -111,7 +100,7 @@ struct NeighbourTests {
             "-n", tunnels.space("a"), "route", "add", "10.70.0.0/24", "dev", tunnels.tunnel("a"))
         try breakB(tunnels)
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(done.result != nil, "\(done.reason)")
         let ranges = try tunnels.exec("a", "wg", "show", tunnels.tunnel("a"), "allowed-ips")
         #expect(ranges.contains("\(tunnels.key("c"))\t10.88.0.3/32 10.70.0.0/24"), "\(ranges)")
@@ -127,7 +116,7 @@ struct NeighbourTests {
         let echoes = try Echoes(tunnels)
         tunnels.stop("b")
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(done.reason.contains("a peer is never taken out"), "\(done)")
         #expect(try echoes.lost() == [])
     }
@@ -141,12 +130,12 @@ struct NeighbourTests {
             try tunnels.dropEchoes(name)
         }
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
-        let whole = try await perform(tunnels, verb, tunnels.tunnel("a"))
+        let whole = try await tunnels.perform(verb, tunnels.tunnel("a"))
         #expect(whole.reason.contains("nothing to restart"), "\(whole)")
-        let one = try await perform(tunnels, verb, tunnels.resource("b"))
+        let one = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(one.reason.contains("alive"), "\(one)")
         try tunnels.exec("a", "wg", "set", tunnels.tunnel("a"), "peer", tunnels.key("c"), "remove")
-        let alone = try await perform(tunnels, verb, tunnels.resource("b"))
+        let alone = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(alone.reason.contains("the session is younger than 180 s"), "\(alone)")
     }
 
@@ -169,7 +158,7 @@ struct NeighbourTests {
         }
         try tunnels.ip("-n", space, "link", "set", tunnel, "down")
         let verb = RestartWireGuard(toolkit: toolkit)
-        let done = try await perform(tunnels, verb, tunnel)
+        let done = try await tunnels.perform(verb, tunnel)
         #expect(done.result != nil, "\(done)")
         let routes = try tunnels.ip("-n", space, "route")
         #expect(routes.contains("10.77.0.0/16 dev \(tunnel)"))
@@ -241,7 +230,7 @@ struct NeighbourTests {
         try FileManager.default.createSymbolicLink(
             atPath: path, withDestinationPath: "/nowhere/at/all")
         let verb = RegenerateConfig(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.tunnel("a"))
+        let done = try await tunnels.perform(verb, tunnels.tunnel("a"))
         #expect(done.reason.contains("it is not written over"), "\(done)")
     }
 }

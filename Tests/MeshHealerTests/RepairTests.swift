@@ -25,18 +25,6 @@ struct RepairTests {
         return toolkit
     }
 
-    /// Plans and executes in A; the result, or the reason why not.
-    private func perform(
-        _ tunnels: Tunnels, _ verb: any Verb, _ resource: String
-    ) async throws -> (result: JSON.Object?, reason: String) {
-        try await inside(tunnels.space("a")) {
-            do throws(VerbFailure) {
-                let plan = try verb.plan(VerbCall(parameters: ["resource": .string(resource)]))
-                return (try verb.execute(plan), "")
-            } catch { return (nil, error.reason) }
-        }
-    }
-
     private func steps(_ result: JSON.Object?) -> [String] {
         (result?["steps"]?.array ?? []).compactMap { $0.object?["step"]?.string }
     }
@@ -65,17 +53,17 @@ struct RepairTests {
     func ping() async throws {
         let tunnels = try Tunnels()
         let verb = PingPeer(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(done.result?["answering"] == 1, "\(done.reason)")
         #expect(done.result?["peers"]?.array?.first?.object?["answered"] == 5)
         tunnels.stop("b")
-        let failed = try await perform(tunnels, verb, tunnels.resource("b"))
+        let failed = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(failed.reason.contains("none of 2 echoes"))
-        let both = try await perform(tunnels, verb, tunnels.tunnel("a"))
+        let both = try await tunnels.perform(verb, tunnels.tunnel("a"))
         #expect(both.result?["answering"] == 1)
         #expect(both.result?["silent"] == 1)
-        #expect(try await perform(tunnels, verb, "wg0").reason.contains("is not there"))
-        #expect(try await perform(tunnels, verb, "\(tunnels.tunnel("a"))/x").reason.contains("key"))
+        #expect(try await tunnels.perform(verb, "wg0").reason.contains("is not there"))
+        #expect(try await tunnels.perform(verb, "\(tunnels.tunnel("a"))/x").reason.contains("key"))
     }
 
     @Test("a switched-off interface is switched on, and gets its routes back")
@@ -85,7 +73,7 @@ struct RepairTests {
         try tunnels.writeFile(text)
         try tunnels.ip("-n", tunnels.space("a"), "link", "set", tunnels.tunnel("a"), "down")
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.tunnel("a"))
+        let done = try await tunnels.perform(verb, tunnels.tunnel("a"))
         #expect(steps(done.result) == ["link_up"], "\(done.reason)")
         let routes = try tunnels.ip("-n", tunnels.space("a"), "route")
         #expect(routes.contains("10.77.0.0/16 dev \(tunnels.tunnel("a"))"))
@@ -105,7 +93,7 @@ struct RepairTests {
         try tunnels.writeFile(tunnels.text(endpointOfB: "10.99.1.9:51820"))
         let lost = try watchC(tunnels)
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(steps(done.result) == ["endpoint"], "\(done.reason)")
         #expect(try lost() == 0)
         try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
@@ -121,7 +109,7 @@ struct RepairTests {
             "10.88.0.77/32")
         let lost = try watchC(tunnels)
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(steps(done.result) == ["syncconf"], "\(done.reason)")
         #expect(!"\(done)".contains(tunnels.secret))
         #expect(try lost() == 0)
@@ -137,7 +125,7 @@ struct RepairTests {
         try tunnels.exec("a", "wg", "set", tunnel, "fwmark", "77")
         try tunnels.exec("a", "wg", "set", tunnel, "peer", tunnels.key("b"), "remove")
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(steps(done.result) == ["syncconf"], "\(done.reason)")
         #expect(try tunnels.exec("a", "wg", "show", tunnel, "listen-port") == "51820\n")
         #expect(try tunnels.exec("a", "wg", "show", tunnel, "fwmark") == "0x4d\n")
@@ -150,7 +138,7 @@ struct RepairTests {
         try tunnels.exec(
             "a", "wg", "set", tunnels.tunnel("a"), "peer", tunnels.key("b"), "remove")
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(steps(done.result) == ["syncconf"], "\(done.reason)")
         try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
     }
@@ -163,7 +151,7 @@ struct RepairTests {
         tunnels.stop("b")
         let lost = try watchC(tunnels)
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(done.reason.contains("1 other peer is alive"), "\(done)")
         #expect(!done.reason.contains(tunnels.secret))
         #expect(try lost() == 0)
@@ -187,7 +175,7 @@ struct RepairTests {
         }
         let before = try state()
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(done.reason.contains("link_down_up: no effect"), "\(done)")
         let after = try state()
         #expect(after == before, "\(after) \(before)")
@@ -200,12 +188,12 @@ struct RepairTests {
         tunnels.stop("b")
         let over = RestartWireGuard(
             toolkit: toolkit(tunnels) { $0.nats.urls = ["nats://u:p@10.88.0.2:4222"] })
-        let cut = try await perform(tunnels, over, tunnels.resource("b"))
+        let cut = try await tunnels.perform(over, tunnels.resource("b"))
         #expect(cut.reason.contains("it would cut the way this command came"), "\(cut)")
         #expect(!cut.reason.contains("u:p"))
         let barred = RestartWireGuard(
             toolkit: toolkit(tunnels) { $0.local.mesh.restart = ["wg9"] })
-        let reason = try await perform(tunnels, barred, tunnels.tunnel("a")).reason
+        let reason = try await tunnels.perform(barred, tunnels.tunnel("a")).reason
         #expect(reason.contains("local.mesh.restart allows wg9"))
     }
 
@@ -213,7 +201,7 @@ struct RepairTests {
     func healthy() async throws {
         let tunnels = try Tunnels()
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(done.reason.contains("there is nothing to restart"), "\(done)")
     }
 
@@ -222,7 +210,7 @@ struct RepairTests {
         let tunnels = try Tunnels()
         try tunnels.ip("-n", tunnels.space("a"), "link", "set", tunnels.cable("a", "b"), "down")
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(done.reason.contains("no way to the endpoint"), "\(done)")
     }
 
@@ -235,11 +223,11 @@ struct RepairTests {
             .trimmingCharacters(in: .whitespacesAndNewlines)
         try tunnels.writeFile(
             tunnels.text().replacingOccurrences(of: tunnels.secret, with: foreign))
-        let whole = try await perform(tunnels, verb, tunnels.tunnel("a"))
+        let whole = try await tunnels.perform(verb, tunnels.tunnel("a"))
         #expect(whole.reason.contains("another private key"), "\(whole)")
         try tunnels.writeFile(
             tunnels.text().replacingOccurrences(of: "PrivateKey", with: "# PrivateKey"))
-        let none = try await perform(tunnels, verb, tunnels.tunnel("a"))
+        let none = try await tunnels.perform(verb, tunnels.tunnel("a"))
         #expect(none.reason.contains("no private key"), "\(none)")
         // A peer alone needs no key.
         try tunnels.start("b")
@@ -247,7 +235,7 @@ struct RepairTests {
         try tunnels.befriend("b", 1)
         try tunnels.exec(
             "a", "wg", "set", tunnels.tunnel("a"), "peer", tunnels.key("b"), "remove")
-        let done = try await perform(tunnels, verb, tunnels.resource("b"))
+        let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(steps(done.result) == ["syncconf"], "\(done)")
         let key = try tunnels.exec("a", "wg", "show", tunnels.tunnel("a"), "private-key")
         #expect(key.contains(tunnels.secret))
@@ -285,14 +273,14 @@ struct RepairTests {
         let bare = tunnels.text().replacingOccurrences(of: tunnels.secret, with: "@KEY@")
         try tunnels.directory.write(name + ".template", bare)
         let verb = RegenerateConfig(toolkit: toolkit(tunnels))
-        let done = try await perform(tunnels, verb, tunnels.tunnel("a"))
+        let done = try await tunnels.perform(verb, tunnels.tunnel("a"))
         #expect(done.result?["source"] == "the template", "\(done.reason)")
         #expect(tunnels.directory.read(name)?.contains(tunnels.secret) == true)
-        let again = try await perform(tunnels, verb, tunnels.tunnel("a"))
+        let again = try await tunnels.perform(verb, tunnels.tunnel("a"))
         #expect(again.reason.contains("already what the template says"))
         try tunnels.directory.write(
             name + ".template", bare.replacingOccurrences(of: "@KEY@", with: key(9)))
-        let refused = try await perform(tunnels, verb, tunnels.tunnel("a"))
+        let refused = try await tunnels.perform(verb, tunnels.tunnel("a"))
         #expect(refused.reason.contains("not this node's"))
         #expect(!refused.reason.contains(key(9)))
     }

@@ -196,3 +196,17 @@ func commandList(_ arguments: [String]) throws -> (code: Int32, output: String) 
     ).run()
     return (output.exitCode, String(decoding: output.output, as: UTF8.self))
 }
+
+extension Tunnels {
+    /// Plans and executes in A; the result, or the reason why not.
+    func perform(
+        _ verb: any Verb, _ resource: String
+    ) async throws -> (result: JSON.Object?, reason: String) {
+        try await inside(space("a")) {
+            do throws(VerbFailure) {
+                let plan = try verb.plan(VerbCall(parameters: ["resource": .string(resource)]))
+                return (try verb.execute(plan), "")
+            } catch { return (nil, error.reason) }
+        }
+    }
+}
