@@ -88,13 +88,16 @@ struct StorageFillTests {
             let details = alert["details"] as? [String: Any]
             #expect(details?["kind"] as? String == (site.item.isAboutInodes ? "inodes" : "space"))
         }
+        // Named first, because a failed `try` within an expectation does not show its value.
+        let dispatched = try site.dispatched()
         #expect(
-            try site.dispatched() == [
+            dispatched == [
                 "cleanup_temp", "cleanup_logs", "archive_old_data", "emergency_cleanup",
                 "emergency_cleanup",
             ])
+        let outcomes = try site.outcomes()
         #expect(
-            try site.outcomes() == [
+            outcomes == [
                 "cleanup_temp succeeded", "cleanup_logs succeeded", "archive_old_data succeeded",
                 "emergency_cleanup succeeded", "emergency_cleanup permanent_failure",
             ])

@@ -81,14 +81,16 @@ final class StorageSite {
 
     var used: Double { volume.used(ofInodes: item.isAboutInodes) }
 
-    /// Writes files into a directory until the file system is as full as said.
+    /// Writes files into a directory, at least one, until the file system is as full as said.
     func fill(_ directory: String, to percent: Double, suffix: String = "") throws {
-        while used < percent {
+        // What btrfs deleted just now still counts, and would leave too little to write.
+        sync()
+        repeat {
             count += 1
             let path = "\(point)/\(directory)/\(count)\(suffix)"
             try ScratchTree.write(path, bytes: item.fileBytes)
             if case .btrfs = item.kind, count % 16 == 0 { sync() }
-        }
+        } while used < percent
         sync()
     }
 
