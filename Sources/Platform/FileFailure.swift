@@ -63,6 +63,19 @@ package struct FileFailure: Error, Equatable, CustomStringConvertible {
     }
 }
 
+/// Writes all bytes where an open file stands.
+package func writeAll(
+    _ bytes: [UInt8], to descriptor: Int32, _ path: String
+) throws(FileFailure) {
+    var start = 0
+    while start < bytes.count {
+        let put = bytes[start...].withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+        if put < 0 && errno == EINTR { continue }
+        guard put > 0 else { throw FileFailure(.write, path, errno: put < 0 ? errno : EIO) }
+        start += put
+    }
+}
+
 /// The system's sentence for an errno, such as `No data available`.
 package func errnoText(_ code: Int32) -> String {
     // glibc's strerror has used thread-local storage since 2.32, so this is safe on any thread.

@@ -101,10 +101,11 @@ package struct SafeDirectory: Sendable {
 
     /// Opens a directory further down, name by name.
     ///
-    /// - Returns: an open directory of its own, also for no names at all.
+    /// - Returns: an open directory of its own, also for no names at all. It is no duplicate, whose
+    ///   position in the directory would be shared: a second walk would find nothing.
     package func descend(_ names: [[UInt8]]) throws(FileFailure) -> SafeDirectory {
-        let copy = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
-        guard copy >= 0 else { throw failure(".", errno) }
+        let copy = skos_open_step(descriptor, ".")
+        guard copy >= 0 else { throw failure(".", -copy) }
         var directory = SafeDirectory(descriptor: copy, method: method, mount: mount)
         for name in names {
             let next: SafeDirectory

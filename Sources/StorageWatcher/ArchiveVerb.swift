@@ -59,10 +59,12 @@ package struct ArchiveVerb: Verb {
         let roots = open(archiver, destination, on: target, &session)
         defer { for root in roots { root.directory.close() } }
         var archives: [JSON] = []
+        var isLate = false
         if let openFiles = session.openFiles(of: cleaner.root) {
             do {
-                for root in roots {
-                    try archive(root, archiver, destination, openFiles, &session, &archives)
+                for root in roots where !isLate {
+                    isLate = try archive(
+                        root, archiver, destination, openFiles, &session, &archives)
                 }
             } catch {
                 let failure =
@@ -74,6 +76,14 @@ package struct ArchiveVerb: Verb {
             }
         }
         var effect = try session.report.result()
+        // Where more is needed, the same once more is better than the next step.
+        if isLate, let usage = cleaner.usage(target),
+            !CleaningGoal.well(config().storage).isMet(by: usage)
+        {
+            var failure = session.report.unfinished
+            failure.reason += "; made " + archives.compactMap(\.string).joined(separator: ", ")
+            throw failure
+        }
         effect["archives"] = .array(archives)
         effect["to"] = .string(archiver.settings.destination)
         return effect
@@ -87,27 +97,29 @@ package struct ArchiveVerb: Verb {
             reason: "\(name): to bring files back, unpack their archive with tar")
     }
 
-    /// Archives slices of one root, as long as another one is likely to fit in the time.
+    /// Archives slices of one root, as long as another one is likely to fit in the time. Returns whether
+    /// the time was over before all was archived.
     private func archive(
         _ root: Cleaner.Root, _ archiver: Archiver, _ destination: SafeDirectory,
         _ openFiles: OpenFiles, _ session: inout CleaningSession, _ archives: inout [JSON]
-    ) throws {
+    ) throws -> Bool {
         while true {
             let before = session.rest
             let made = try archiver.archiveSlice(
                 root, to: destination, openFiles: openFiles, &session)
-            guard let made else { return }
+            guard let made else { return !session.report.isComplete }
             archives.append(.string(made.name))
-            guard made.isMore, made.report.files > 0 else { return }
+            guard made.isMore, made.report.files > 0 else { return false }
             guard session.rest > (before - session.rest) * 1.5 else {
                 session.report.isComplete = false
-                return
+                return true
             }
         }
     }
 
     private func archiver() throws(VerbFailure) -> Archiver {
-        let settings = config().local.archive
+        let config = config()
+        let settings = config.local.archive
         guard let tar = cleaner.tools.tar, cleaner.tools.zstd != nil else {
             throw VerbFailure(isTransient: false, reason: "tar or zstd is not installed here")
         }
@@ -116,7 +128,8 @@ package struct ArchiveVerb: Verb {
                 isTransient: false, reason: "local.archive_old_data.to: is not set on this node")
         }
         return Archiver(
-            cleaner: cleaner, settings: settings, tar: tar, isInterrupted: isInterrupted)
+            cleaner: cleaner, settings: settings, node: config.nodeName, tar: tar,
+            isInterrupted: isInterrupted)
     }
 
     /// The roots whose files can go to the destination.

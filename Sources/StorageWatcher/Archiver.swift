@@ -17,7 +17,8 @@ struct Archiver {
     static let fileBytes: Int64 = 1 << 30
     /// Of the time that is left, for finding the files of a slice; packing them needs the rest.
     static let choosingShare = 0.4
-    static let prefix = ".skos-archive-"
+    /// Of what is not finished. The node's name keeps those apart that share a destination.
+    var prefix: String { ".skos-archive-\(node)." }
     /// How long removing one unfinished thing may take.
     static let removeLimit: Duration = .seconds(4)
 
@@ -28,6 +29,8 @@ struct Archiver {
 
     let cleaner: Cleaner
     let settings: Config.Archive
+    /// Whose files they are.
+    let node: String
     let tar: String
     /// Asked at each step whether to end as if killed; for tests.
     var isInterrupted: @Sendable (Step) -> Bool = { _ in false }
@@ -84,7 +87,7 @@ struct Archiver {
             let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
                 String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
             }
-            if name.hasPrefix(Self.prefix) { names.append(name) }
+            if name.hasPrefix(prefix) { names.append(name) }
         }
         for name in names where !session.isOver { remove(name) }
     }
@@ -113,7 +116,7 @@ struct Archiver {
             return nil
         }
         try step(.chosen)
-        let id = "\(Self.prefix)\(getpid())-\(Int(session.wallSeconds))"
+        let id = "\(prefix)\(getpid())-\(Int(session.wallSeconds))"
         do {
             try pack(files, root, id, session)
             try step(.packed)
@@ -269,7 +272,7 @@ struct Archiver {
         guard descriptor >= 0 else { throw failure(partial, errno) }
         defer { _ = close(descriptor) }
         guard fsync(descriptor) == 0 else { throw failure(partial, errno) }
-        let base = "skos" + root.path.map { $0 == "/" ? "-" : String($0) }.joined()
+        let base = "skos-\(node)" + root.path.map { $0 == "/" ? "-" : String($0) }.joined()
         for number in 0..<10_000 {
             let name = "\(base)-\(Int(session.wallSeconds))-\(number).tar.zst"
             let code = rename(partial, to: place(name))
@@ -358,12 +361,8 @@ struct Archiver {
         let descriptor = open(path, flags, 0o600)
         guard descriptor >= 0 else { throw failure(path, errno) }
         defer { _ = close(descriptor) }
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            let put = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-            if put < 0 && errno == EINTR { continue }
-            guard put > 0 else { throw failure(path, errno) }
-            rest = rest.dropFirst(put)
+        do throws(FileFailure) { try writeAll(bytes, to: descriptor, path) } catch {
+            throw failure(path, error.errno ?? EIO)
         }
     }
 }

@@ -120,7 +120,7 @@ package struct Cleaner: Sendable {
                 let directory = try open(path)
                 if let reason = try elsewhere(directory, target) {
                     directory.close()
-                    report.leaveOut(path, reason)
+                    report.leaveOut(path, reason, isElsewhere: true)
                 } else {
                     roots.append(Root(path: path, directory: directory))
                 }

@@ -17,12 +17,16 @@ struct CleaningReport {
     private(set) var freedByTools: Int64 = 0
     private var places: [JSON.Object] = []
     private var failures: [String] = []
+    /// Why roots are not used that have nothing to do with the file system it is about.
+    private var elsewhere: [String] = []
+    private var walkedRoots: [String] = []
 
     /// Takes in one walk.
     mutating func add(_ walked: WalkReport, root: String) {
         files += walked.files
         bytes += walked.bytes
         skipped.merge(walked.skipped) { $0 + $1 }
+        if !walkedRoots.contains(root) { walkedRoots.append(root) }
         if walked.end == .outOfTime || walked.end == .cancelled { isComplete = false }
         var place: JSON.Object = [
             "root": .string(root), "files": .integer(Int64(walked.files)),
@@ -37,9 +41,15 @@ struct CleaningReport {
     }
 
     /// Takes note of a root that is not used.
-    mutating func leaveOut(_ root: String, _ reason: String) {
+    ///
+    /// - `isElsewhere`: it is no fault that anybody should mend: the root is on another file system.
+    mutating func leaveOut(_ root: String, _ reason: String, isElsewhere: Bool = false) {
         places.append(["root": .string(root), "not_used": .string(reason)])
-        failures.append("\(root): \(reason)")
+        if isElsewhere {
+            elsewhere.append("\(root): \(reason)")
+        } else {
+            failures.append("\(root): \(reason)")
+        }
     }
 
     /// Takes note of a program of the node.
@@ -90,13 +100,17 @@ struct CleaningReport {
         guard files == 0, freedByTools == 0 else { return json }
         let left = skipped.filter { $0.value > 0 && $0.key != .failed }
             .sorted { $0.key.rawValue < $1.key.rawValue }.map { "\($0.value) \($0.key.rawValue)" }
-        var reasons = failures
-        if !left.isEmpty { reasons.append("left alone: " + left.joined(separator: ", ")) }
+        var reasons = left.isEmpty ? [] : ["left alone: " + left.joined(separator: ", ")]
+        reasons += failures
         if !isComplete { reasons.append("the time was over before everything was looked at") }
+        if walkedRoots.isEmpty { reasons += elsewhere }
+        if reasons.isEmpty {
+            let names = walkedRoots.prefix(4).joined(separator: ", ")
+            reasons = [names.isEmpty ? "no directory is named for it" : "no file is in \(names)"]
+        }
         let few = reasons.prefix(4).joined(separator: "; ")
         throw VerbFailure(
-            isTransient: !isComplete,
-            reason: "nothing could be deleted" + (few.isEmpty ? "" : ": " + few))
+            isTransient: !isComplete, reason: "nothing could be deleted: " + few)
     }
 }
 

@@ -65,6 +65,21 @@ enum Sweeping {
         #expect(ScratchTree.count(tree.path) == 0)
     }
 
+    @Test("an open directory can be walked again", arguments: Method.allCases)
+    func again(_ method: Method) throws {
+        let tree = try ScratchTree()
+        tree.directory("root")
+        for index in 0..<5 { try tree.file("root/\(index)") }
+        let top = try SafeDirectory.open(tree.path + "/root", root: HostRoot(), method: method)
+        defer { top.close() }
+        let files = try OpenFiles.collect(HostRoot())
+        for _ in 0..<2 {
+            let sweep = Sweep(
+                Sweeping.everything, openFiles: files, isDryRun: true, stop: { _ in nil })
+            #expect(sweep.run(top).files == 5)
+        }
+    }
+
     @Test("what is young, hard-linked, open or named otherwise stays", arguments: Method.allCases)
     func skips(_ method: Method) throws {
         let tree = try ScratchTree()

@@ -81,6 +81,30 @@ struct ArchiveTests {
         #expect(status.st_mode & 0o077 == 0)
     }
 
+    @Test("goes on slice after slice while there is time") func slices() throws {
+        let site = try Site()
+        for index in 0...Archiver.sliceFiles {
+            try ScratchTree.write("\(site.root)/\(index)", bytes: 1)
+        }
+        let result = try site.execute()
+        #expect(result["files"]?.integer == Int64(Archiver.sliceFiles + 1))
+        #expect(result["complete"]?.bool == true)
+        #expect(site.archives.count == 2 && ScratchTree.count(site.root) == 0)
+    }
+
+    @Test("what another node has not finished in the same place is left alone")
+    func shared() throws {
+        let site = try Site()
+        try site.fill()
+        let other = ".skos-archive-other.1-1.partial"
+        for name in [other, ".skos-archive-localhost.1-1.partial"] {
+            try ScratchTree.write("\(site.volume.point)/\(name)", bytes: 1)
+        }
+        _ = try site.execute()
+        #expect(site.archives.count == 2 && site.archives.contains(other))
+        #expect(site.archives.contains { $0.hasPrefix("skos-localhost-") })
+    }
+
     @Test(
         "interrupted anywhere it loses nothing, and the next run tidies up",
         arguments: Archiver.Step.allCases)

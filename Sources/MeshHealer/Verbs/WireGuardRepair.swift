@@ -146,12 +146,11 @@ struct WireGuardRepair: Sendable {
     }
 
     private func give(_ text: String, to verb: String, _ name: String) throws(VerbFailure) {
-        let file: SecretFile
-        do throws(FileFailure) { file = try SecretFile.temporary(Array(text.utf8)) } catch {
+        let secret: SecretMemory
+        do throws(FileFailure) { secret = try SecretMemory(Array(text.utf8)) } catch {
             throw MeshToolkit.transient("\(error)")
         }
-        defer { file.remove() }
-        try wg([verb, name, file.path])
+        try secret.withPath { path throws(VerbFailure) in try wg([verb, name, path]) }
     }
 
     func setPort(_ name: String, _ port: Int) throws(VerbFailure) {

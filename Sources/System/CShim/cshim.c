@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -164,3 +165,8 @@ int skos_is_open(int directory, const char *name) {
 }
 
 int skos_sync_filesystem(int descriptor) { return syncfs(descriptor) == 0 ? 0 : -errno; }
+
+int skos_make_memory_file(void) {
+    int descriptor = memfd_create("skos", MFD_CLOEXEC);
+    return descriptor >= 0 ? descriptor : -errno;
+}

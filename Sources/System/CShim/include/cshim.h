@@ -43,4 +43,7 @@ int skos_has_attributes(int directory, const char *name);
 /// Writes back all of the file system that an open descriptor is on. Returns 0, or -errno.
 int skos_sync_filesystem(int descriptor);
 
+/// Makes an empty file that is in memory only and ends with its last descriptor. Returns that, or -errno.
+int skos_make_memory_file(void);
+
 #endif
