@@ -180,7 +180,8 @@ extension Immunity {
             policies.policy(type: incident.key.type, severity: severity) != nil
         else { return false }
         switch incident.phase {
-        case .deciding: return true
+        // What its owner wants for the milder symptom may help where nothing did for the worse one.
+        case .deciding, .escalated: return true
         // What succeeded has helped as far as it could, and had its time.
         case .verifying: return incident.until.map { $0 <= now } ?? false
         default: return false

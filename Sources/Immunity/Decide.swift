@@ -116,11 +116,14 @@ extension Immunity {
         guard let breaker = state.breakers[breakerKey(rung, incident)],
             let reason = breaker.refusal(at: now)
         else { return nil }
-        // The failures of a rung may be what has opened its breaker. When it has had all its attempts, it
-        // is over with or without the breaker, and the ladder goes on, as after any other failure: the
-        // next action has a breaker of its own.
-        if let over = attemptsCheck(rung, policy, incident), over.verdict == .skip {
-            return Objection(verdict: .skip, reason: "\(over.reason); breaker \(reason)")
+        // The failures of a rung may be what has opened its breaker. When it has had all its attempts, also
+        // for a milder severity, it is over with or without the breaker, and the ladder goes on, as after
+        // any other failure: the next action has a breaker of its own.
+        let made = incident.attempts.count { $0.command.actionType == rung.action }
+        if made >= policy.maxAttempts, incident.attempts.count < State.attemptLimit {
+            return Objection(
+                verdict: .skip,
+                reason: "\(made) of \(policy.maxAttempts) attempts made; breaker \(reason)")
         }
         guard breaker.state(at: now) == .halfOpen else {
             return Objection(verdict: .escalate, reason: reason)

@@ -161,6 +161,25 @@ struct IncidentTests {
         #expect(s.incident?.policySeverity == .warning)
     }
 
+    @Test("where nothing helped the milder policy is tried when it eases, and no human asked twice")
+    func easierAfterEscalation() {
+        var s = Scenario(
+            Scenario.policies(
+                Scenario.policy(.warning, "throttle_10"), Scenario.policy(.critical, "throttle_50"))
+        )
+        _ = s.alert(.critical)
+        #expect(s.answer(.done, .permanentFailure).contains("incident escalated"))
+        _ = s.wait(5)
+        #expect(s.alert(.critical) == ["alert repeated"])
+        #expect(
+            s.alert(.warning).records == [
+                "alert eased", "dispatch throttle_10", "send execute throttle_10",
+            ])
+        let end = s.answer(.done, .permanentFailure)
+        #expect(!end.contains("incident escalated"))
+        #expect(s.incident?.phase == .escalated)
+    }
+
     @Test("an easier alert without a policy holds the severe action back")
     func easierWithoutPolicy() {
         var s = Scenario()

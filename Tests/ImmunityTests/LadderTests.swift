@@ -298,6 +298,31 @@ struct LadderTests {
             s.reasons("escalate throttle_50") == ["attempts: 64 attempts made in this incident"])
     }
 
+    @Test("what has had its attempts for a milder severity does not keep the next rung back")
+    func worsensWithBreakerOpen() {
+        var s = Scenario(
+            PolicySet(
+                policies: [.warning, .critical].map {
+                    Policy(
+                        type: "thermal", severity: $0,
+                        ladder: [Rung(action: "throttle_50"), Rung(action: "throttle_75")],
+                        cooldown: .seconds(60))
+                }, breaker: BreakerPolicy(failureThreshold: 3)))
+        _ = s.alert(.warning)
+        for _ in 0..<2 {
+            _ = s.answer(.done, .transientFailure)
+            _ = s.live(30)
+            _ = s.alert(.warning)
+            _ = s.live(31)
+        }
+        _ = s.answer(.done, .transientFailure)
+        #expect(s.breaker("throttle_50") == .open)
+        #expect(
+            s.alert(.critical).records.suffix(3) == [
+                "skip throttle_50", "dispatch throttle_75", "send execute throttle_75",
+            ])
+    }
+
     @Test("ids are never given twice, however fast they are given, or if the clock goes back")
     func ids() {
         var s = Scenario()

@@ -279,8 +279,17 @@ private let story = """
                 ],
                 .done
             ),
-            ([opened, #"{"kind":"result","status":"refused","incident":"I"}"#], .failed),
-            ([opened, #"{"kind":"result","status":"timeout","incident":"I"}"#], .failed),
+            ([opened, #"{"kind":"result","status":"refused","incident":"I"}"#], nil),
+            ([opened, #"{"kind":"result","status":"timeout","incident":"I"}"#], nil),
+            (
+                [
+                    opened,
+                    #"{"kind":"result","status":"done","outcome":"failed","incident":"I"}"#,
+                    #"{"kind":"decision","verdict":"dispatch","incident":"I"}"#,
+                    #"{"kind":"result","status":"done","outcome":"succeeded","incident":"I"}"#,
+                ],
+                .done
+            ),
             (
                 [
                     opened,
@@ -295,6 +304,22 @@ private let story = """
         ] as [([String], ExitCode?)])
     func conclusions(records: [String], code: ExitCode?) throws {
         #expect(try end(records)?.code == code)
+    }
+
+    @Test("only what can be taken back is said to be in force")
+    func inForce() throws {
+        func text(_ result: String) throws -> String? {
+            try end([
+                Self.opened,
+                """
+                {"kind":"result","status":"done","outcome":"succeeded","incident":"I","action":"A",
+                "action_id":"1","result":\(result)}
+                """,
+            ])?.text
+        }
+        #expect(try text("{}") == "A is done.")
+        #expect(try text(#"{"undo":{}}"#) == "A is in force; `skos undo 1` takes it back.")
+        #expect(try text(#"{"dry_run":true}"#) == "A would be done; it was a dry run.")
     }
 
     @Test("silence means that nobody deals with it")

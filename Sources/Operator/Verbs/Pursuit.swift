@@ -142,16 +142,17 @@ extension Pursuit.State {
             default: return nil
             }
         case "result":
+            // After a failure the ladder goes on: to another try, the next action, or a human.
             guard record.text("status") == "done", record.text("outcome") == "succeeded" else {
-                return .init(
-                    code: .failed,
-                    text: "\(record.text("action")) was not done; `skos explain \(incident ?? id)` "
-                        + "tells what follows.")
+                return nil
             }
             let result = record.object("result")
             guard !result.flag("dry_run") else {
                 return .init(
                     code: .done, text: "\(record.text("action")) would be done; it was a dry run.")
+            }
+            guard result["undo"] != nil else {
+                return .init(code: .done, text: "\(record.text("action")) is done.")
             }
             return .init(
                 code: .done,
@@ -191,8 +192,8 @@ extension Pursuit.State {
         if let incident {
             return .init(
                 code: .failed,
-                text: "No result within \(Text.short(limit)); `skos explain \(incident)` tells how "
-                    + "it stands.")
+                text: "Nothing has been done within \(Text.short(limit)); `skos explain "
+                    + "\(incident)` tells how it stands.")
         }
         if alert.severity == .ok {
             return .init(
