@@ -35,13 +35,10 @@ package struct ArchiveVerb: Verb {
             var session = cleaner.begin(Cleaner.dryRunBudget)
             let roots = open(archiver, destination, on: target, &session)
             defer { for root in roots { root.directory.close() } }
-            let (deadline, now) = (session.deadline, session.now)
             if let openFiles = session.openFiles(of: cleaner.root) {
                 for root in roots {
-                    let walk = Sweep(
-                        archiver.selection(session), openFiles: openFiles, isDryRun: true,
-                        stop: { _ in now() >= deadline ? .outOfTime : nil })
-                    session.report.add(walk.run(root.directory), root: root.path)
+                    session.report.add(
+                        archiver.count(root.directory, openFiles, session), root: root.path)
                 }
             }
             effect.append(session.report.json, except: [])

@@ -185,11 +185,8 @@ struct Archiver {
             },
             take: { file, report in
                 guard !isFull else { return }
+                if let reason = Self.objection(to: file) { return report.skip(reason) }
                 let size = Int64(file.status.st_size)
-                guard size <= Self.fileBytes else { return report.skip(.tooLarge) }
-                guard file.directory.hasAttributes(file.name) == false else {
-                    return report.skip(.attributes)
-                }
                 guard files.isEmpty || bytes + size <= Self.sliceBytes else {
                     isFull = true
                     return
@@ -201,6 +198,28 @@ struct Archiver {
         let report = walk.run(top, from: cursor)
         // What stopped the walk may have stopped it without a file taken; so ask once more.
         return (files, isFull ? ended(report, .enough) : report)
+    }
+
+    /// Why a file is not archived; `nil`: it is.
+    private static func objection(to file: WalkedFile) -> SkipReason? {
+        guard file.status.st_size <= fileBytes else { return .tooLarge }
+        return file.directory.hasAttributes(file.name) == false ? nil : .attributes
+    }
+
+    /// Counts what would be archived.
+    func count(
+        _ top: SafeDirectory, _ openFiles: OpenFiles, _ session: CleaningSession
+    ) -> WalkReport {
+        let (deadline, now) = (session.deadline, session.now)
+        var walk = SafeWalk(
+            selection(session), openFiles: openFiles,
+            stop: { _ in now() >= deadline ? .outOfTime : nil },
+            take: { file, report in
+                if let reason = Self.objection(to: file) { return report.skip(reason) }
+                report.files += 1
+                report.bytes += file.bytes
+            })
+        return walk.run(top)
     }
 
     private func ended(_ report: WalkReport, _ end: WalkReport.End) -> WalkReport {
