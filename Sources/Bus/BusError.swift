@@ -101,7 +101,29 @@ extension BusError {
         let text =
             natsStatus_GetText(status).map { String(cString: $0) } ?? "status \(status.rawValue)"
         let (code, hint) = Self.meaning(of: status)
-        self.init(code, "\(what): \(hint ?? text)", detail: detail ?? (hint == nil ? nil : text))
+        let words = detail.map(Self.withoutPlace) ?? (hint == nil ? nil : text)
+        self.init(code, "\(what): \(hint ?? text)", detail: words)
+    }
+
+    /// What cnats says without the place in its source, as in `(conn.c:1905): Authorization Violation`.
+    static func withoutPlace(_ text: String) -> String {
+        var parts: [Substring] = []
+        var rest = text[...]
+        while let start = rest.firstIndex(of: "(") {
+            let inside = rest[rest.index(after: start)...]
+            let end = inside.firstIndex(of: ")")
+            let place = end.map { inside[..<$0].split(separator: ":") } ?? []
+            guard let end, place.count == 2, place[0].hasSuffix(".c"), !place[0].contains("("),
+                place[1].allSatisfy(\.isNumber)
+            else {
+                parts.append(rest[...start])
+                rest = inside
+                continue
+            }
+            parts.append(rest[..<start])
+            rest = rest[rest.index(after: end)...].drop { $0 == ":" || $0 == " " }
+        }
+        return (parts + [rest]).joined()
     }
 
     private static func meaning(of status: natsStatus) -> (Code, String?) {

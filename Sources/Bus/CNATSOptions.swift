@@ -13,10 +13,14 @@ final class CNATSOptions {
         let status = natsOptions_Create(&created)
         guard status == NATS_OK, let created else { throw BusError(status, "options") }
         raw = created
-        let others = addresses.filter { $0 != first }.shuffled()
+        let others = addresses.filter { $0.url != first.url }.shuffled()
         try setServers(([first] + others).map(\.url))
         try set("name", natsOptions_SetName(raw, options.name))
         try set("timeout", natsOptions_SetTimeout(raw, options.connectTimeout.milliseconds))
+        // One for all: cnats knows others only from a URL, which could not say these.
+        if options.user == nil, let user = addresses.lazy.compactMap(\.encodedUser).first {
+            try set("user", natsOptions_SetUserInfo(raw, user.name, user.password))
+        }
         try setCredentials(options)
         try setTLS(options)
         try setReconnection(options)
@@ -46,6 +50,11 @@ final class CNATSOptions {
         }
         if let token = options.token { try set("token", natsOptions_SetToken(raw, token)) }
         if let file = options.credentialsFile {
+            // cnats reads it with each attempt to connect, and such a mistake would look like an outage.
+            guard access(file, R_OK) == 0 else {
+                let reason = String(cString: strerror(errno))
+                throw BusError(.invalidArgument, "credentials file \(file): \(reason)")
+            }
             try set(
                 "credentials file \(file)",
                 natsOptions_SetUserCredentialsFromFiles(raw, file, nil))

@@ -160,7 +160,7 @@ func lastError(of connection: OpaquePointer?) -> String {
     guard let connection else { return "" }
     var text: UnsafePointer<CChar>?
     guard natsConnection_GetLastError(connection, &text) != NATS_OK, let text else { return "" }
-    return String(cString: text)
+    return BusError.withoutPlace(String(cString: text))
 }
 
 /// The address a connection is connected to at the moment.

@@ -9,12 +9,16 @@ struct ServerInfo: Sendable, Equatable {
 }
 
 /// Where a server is, taken from a URL.
-struct ServerAddress: Sendable, Equatable {
+struct ServerAddress: Sendable {
     static let defaultPort: UInt16 = 4222
 
+    /// As cnats gets it; without a user where that could not say who.
     var url: String
     var host: String
     var port: UInt16
+    /// Whom to be, when the URL names a user with percent-encoded characters: cnats would take them as
+    /// they stand, and take a `:` or `@` for its own.
+    var encodedUser: (name: String, password: String)?
 
     /// - Throws: `invalidArgument` naming what is wrong with the URL.
     init(_ url: String) throws(BusError) {
@@ -31,7 +35,17 @@ struct ServerAddress: Sendable, Equatable {
             }
             rest = rest[rest.index(scheme, offsetBy: 3)...]
         }
-        if let at = rest.lastIndex(of: "@") { rest = rest[rest.index(after: at)...] }
+        var plainURL = url
+        if let at = rest.lastIndex(of: "@") {
+            if rest[..<at].contains("%") {
+                guard let user = Self.decodedUser(rest[..<at]) else {
+                    throw refuse("a % in its user or password is written %25")
+                }
+                encodedUser = user
+                plainURL = Self.redacted(url)
+            }
+            rest = rest[rest.index(after: at)...]
+        }
         while rest.last == "/" { rest.removeLast() }
         guard rest.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "/") }) else {
             throw refuse("it has a blank, a path or a character that is not ASCII")
@@ -47,7 +61,7 @@ struct ServerAddress: Sendable, Equatable {
         if rest.first == "[", rest.last == "]" { rest = rest.dropFirst().dropLast() }
         guard !rest.isEmpty else { throw refuse("it names no host") }
         host = String(rest)
-        self.url = url
+        self.url = plainURL
     }
 
     /// The URL without user and password, for people to read.
@@ -56,6 +70,32 @@ struct ServerAddress: Sendable, Equatable {
         let scheme = position(of: "://", in: url[...])
         let prefix = scheme.map { url[..<url.index($0, offsetBy: 3)] } ?? ""
         return String(prefix + url[url.index(after: at)...])
+    }
+
+    /// The parts of `user:password`, with `%40` and the like as the characters they stand for.
+    private static func decodedUser(_ text: Substring) -> (name: String, password: String)? {
+        let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+        let plain = parts.compactMap { decoded($0) }
+        guard plain.count == parts.count else { return nil }
+        return (plain[0], plain.count > 1 ? plain[1] : "")
+    }
+
+    private static func decoded(_ text: Substring) -> String? {
+        var bytes: [UInt8] = []
+        var rest = [UInt8](text.utf8)[...]
+        while let byte = rest.popFirst() {
+            guard byte == UInt8(ascii: "%") else {
+                bytes.append(byte)
+                continue
+            }
+            let digits = String(decoding: rest.prefix(2), as: UTF8.self)
+            guard digits.utf8.count == 2, digits.allSatisfy(\.isHexDigit),
+                let value = UInt8(digits, radix: 16)
+            else { return nil }
+            bytes.append(value)
+            rest = rest.dropFirst(2)
+        }
+        return String(validating: bytes, as: UTF8.self)
     }
 
     private static func position(of needle: String, in text: Substring) -> String.Index? {

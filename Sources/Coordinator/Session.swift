@@ -69,7 +69,9 @@ final class Session: Sendable {
                     + "audit: this coordinator stands down")
         }
         try await start(&replay, context, &past, alerts)
-        let session = try Session(context, replay, past.nodes, events, snapshots)
+        let session = try Session(
+            context, replay, Streams.epoch(replay.sequence, of: audit), past.nodes, events,
+            snapshots)
         do { try await session.listen(replay) } catch {
             session.end()
             throw error
@@ -116,7 +118,7 @@ final class Session: Sendable {
     }
 
     private init(
-        _ context: Context, _ replay: Replay, _ nodes: Nodes,
+        _ context: Context, _ replay: Replay, _ epoch: Int64, _ nodes: Nodes,
         _ events: AsyncStream<ConnectionEvent>, _ snapshots: Snapshots
     ) throws {
         self.snapshots = snapshots
@@ -137,7 +139,7 @@ final class Session: Sendable {
             meters: context.meters, callHuman: context.callHuman)
         let immunity = Immunity(
             state: replay.state, policies: context.configuration.loaded.config.policySet,
-            epoch: Int64(clamping: replay.sequence), nodes: nodes)
+            epoch: epoch, nodes: nodes)
         engine = Engine(
             core: EngineCore(
                 immunity: immunity, sequence: replay.sequence, hash: replay.hash,

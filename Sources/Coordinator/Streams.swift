@@ -37,6 +37,16 @@ enum Streams {
         "max_age", "discard", "max_msgs_per_subject",
     ])
 
+    /// The epoch of a term: the place of its first record in the audit, counted from the stream's creation.
+    ///
+    /// Agents remember the highest they have seen. So that a stream that was made anew goes on above the
+    /// old one, each millisecond of its age counts as more records than a stream can take meanwhile.
+    static func epoch(_ sequence: UInt64, of audit: StreamInfo) -> Int64 {
+        let created = (Timestamp(audit.created)?.nanoseconds ?? 0) / 1_000_000
+        // Below 2^53, the last whole number that every JSON reader knows, until the year 2248.
+        return max(created, 0) << 10 &+ Int64(clamping: sequence)
+    }
+
     /// The coordinator's cursor over the alerts.
     static var alertConsumer: ConsumerConfig {
         var config = ConsumerConfig(durable: "coordinator")

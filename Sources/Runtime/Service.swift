@@ -18,3 +18,35 @@ extension Service {
 
     package func start() async throws {}
 }
+
+/// A service without which the others are still worth running: its failure is told, and ends nobody else.
+package struct ExpendableService: Service {
+    package var name: String { service.name }
+    package let mayFinish = true
+    private let service: any Service
+    private let consequence: String
+    private let log: Logger
+
+    /// - `consequence`: what its end means and what to do, for the log.
+    package init(
+        _ service: any Service, consequence: String, log: Logger = Logger("services")
+    ) {
+        self.service = service
+        self.consequence = consequence
+        self.log = log
+    }
+
+    package func start() async throws { try await service.start() }
+
+    package func run() async throws {
+        do { try await service.run() } catch {
+            // So that whoever asked for the end is told as before.
+            try Task.checkCancellation()
+            log.error(
+                "failed",
+                ["service": name, "reason": "\(error)", "consequence": consequence])
+        }
+    }
+
+    package func shutdown() async { await service.shutdown() }
+}

@@ -25,6 +25,7 @@ struct ConnectTests {
 
     @Test(arguments: [
         "http://x:1", "nats://", "nats://h:0", "nats://h:99999", "nats://h:x", "nats://a b", "",
+        "nats://u:5%@h", "nats://u:%zz@h", "nats://u:%ff@h",
     ])
     func badURL(url: String) async {
         #expect(await failure(.init(urls: [url]))?.code == .invalidArgument)
@@ -88,6 +89,38 @@ struct ConnectTests {
         let connection = try await Connection.connect(.init(urls: [inURL]))
         #expect(connection.connectedURL == server.url)
         connection.close()
+    }
+
+    @Test(arguments: Setup.all)
+    func credentialsThatAreEncodedInTheURL(setup: Setup) async throws {
+        let server = try await NATSServer.start(
+            binary: setup.binary,
+            config: #"authorization { user: "s k", password: "a@b:c/%+" }"#)
+        let url = "nats://s%20k:a%40b%3Ac%2f%25%2B@127.0.0.1:\(server.port)"
+        let dead = "nats://s%20k:a%40b%3Ac%2f%25%2B@127.0.0.1:\(try NATSServer.freePort())"
+        let connection = try await Connection.connect(.init(urls: [url, dead]))
+        #expect(connection.connectedURL == server.url)
+        connection.close()
+    }
+
+    @Test func credentialsFileThatIsNotThere() async throws {
+        let server = try await NATSServer.start()
+        var options = Connection.Options(urls: [server.url])
+        options.credentialsFile = "/no/such.creds"
+        options.retryOnFailedConnect = true
+        let error = await failure(options)
+        #expect(error?.code == .invalidArgument)
+        #expect(
+            error?.message == "credentials file /no/such.creds: No such file or directory")
+    }
+
+    @Test(arguments: [
+        ("(conn.c:1905): Authorization Violation", "Authorization Violation"),
+        ("Error ((util.c:1995): error opening file 'x')", "Error (error opening file 'x')"),
+        ("a (b) of c.c:1", "a (b) of c.c:1"), ("(", "("), ("", ""),
+    ])
+    func placesInTheLibraryAreNotShown(text: String, shown: String) {
+        #expect(BusError.withoutPlace(text) == shown)
     }
 
     @Test(arguments: Setup.all)

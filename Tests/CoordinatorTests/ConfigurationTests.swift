@@ -68,8 +68,7 @@ struct ConfigurationTests {
             try await lab.server.restart()
             #expect(
                 await eventually {
-                    try await lab.ask("status", timeout: .milliseconds(500))["epoch"]?.integer ?? 0
-                        > 1
+                    try await lab.term(timeout: .milliseconds(500)) > 1
                 })
             let still = try await lab.ask("status")["config"]?.object?["refused"]?.string
             #expect(still == refused)

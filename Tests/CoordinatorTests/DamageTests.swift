@@ -73,6 +73,22 @@ struct DamageTests {
         }
     }
 
+    /// Agents remember the highest epoch; else they would refuse whoever begins after a store was made anew.
+    @Test(arguments: NATSServer.binaries)
+    func epochGoesOnInANewStream(binary: String) async throws {
+        try await Lab.run(binary) { lab in
+            let agent = try await Agent(lab.connection)
+            let first = try await lab.coordinator()
+            for index in 0..<20 { try lab.alert(HealingTests.critical, node: "n-\(index)") }
+            #expect(await lab.records("result", 20))
+            try await first.stop()
+            try await Self.rewrite(lab, [])
+            _ = try await lab.coordinator()
+            try lab.alert(HealingTests.critical, node: "later")
+            #expect(await eventually { agent.executions.count == 21 })
+        }
+    }
+
     @Test(arguments: NATSServer.binaries, damages)
     func damagedAuditIsRefused(binary: String, damage: Damage) async throws {
         try await Lab.run(binary) { lab in

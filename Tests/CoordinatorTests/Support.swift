@@ -1,6 +1,5 @@
 import Audit
 import Bus
-import Coordinator
 import Foundation
 import Protocol
 import Runtime
@@ -8,6 +7,8 @@ import Settings
 import Synchronization
 import TestSupport
 import Testing
+
+@testable import Coordinator
 
 /// Asks again and again until it is so. The limit only ends a test that has failed.
 func eventually(_ condition: () async throws -> Bool) async -> Bool {
@@ -227,8 +228,8 @@ final class Lab: Sendable {
         let running = launch(
             policies, name: name, local: local, changes: changes, metrics: metrics)
         let acts = await eventually {
-            let status = try await self.ask("status", timeout: .milliseconds(200))
-            return (status["epoch"]?.integer ?? 0) > Int64(last ?? 0) || running.failure != nil
+            try await self.term(timeout: .milliseconds(200)) > Int64(last ?? 0)
+                || running.failure != nil
         }
         if !acts || running.failure != nil {
             throw LabFailure(
@@ -276,6 +277,15 @@ final class Lab: Sendable {
     /// Publishes an alert as somebody with the `nats` command would.
     func alert(_ text: String, node: String = "nova") throws {
         try connection.publish("skos.alert.\(node)", Array(text.utf8))
+    }
+
+    /// The place of the first record of the term that is in force; 0 when nobody answers with one.
+    func term(timeout: Duration = .seconds(10)) async throws -> Int64 {
+        guard let epoch = try await ask("status", timeout: timeout)["epoch"]?.integer else {
+            return 0
+        }
+        let audit = try await connection.jetStream.streamInfo("SKOS_AUDIT")
+        return epoch - Streams.epoch(0, of: audit)
     }
 
     /// Asks `skos.api.<verb>`. With a tape on the bus nobody is told that nobody answers.

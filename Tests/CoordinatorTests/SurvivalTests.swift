@@ -1,9 +1,10 @@
 import Audit
 import Bus
-import Coordinator
 import Protocol
 import TestSupport
 import Testing
+
+@testable import Coordinator
 
 /// Whatever is killed, cut off or taken over: nothing is lost, nothing is done twice.
 @Suite(.serialized, .timeLimit(.minutes(5)))
@@ -65,7 +66,7 @@ struct SurvivalTests {
                         $0["change"]?.string == "escalated"
                     } == count
                 })
-            #expect(try await lab.ask("status")["epoch"]?.integer == 1)
+            #expect(try await lab.term() == 1)
             try await lab.verifiedAudit()
         }
     }
@@ -113,11 +114,13 @@ struct SurvivalTests {
             for record in records.kind("decision") {
                 if let id = record["action_id"]?.string { decided[id] = record.sequence }
             }
+            let audit = try await lab.connection.jetStream.streamInfo("SKOS_AUDIT")
+            let firstEpoch = Streams.epoch(starts[0], of: audit)
             var isEpochOfTheFirst = 0
             for (index, note) in lab.tape.all.enumerated()
             where note.subject.hasPrefix("skos.command.") {
                 let decision = try #require(decided[note["action_id"]?.string ?? ""])
-                guard note["epoch"]?.integer == Int64(starts[0]) else { continue }
+                guard note["epoch"]?.integer == firstEpoch else { continue }
                 isEpochOfTheFirst += 1
                 #expect(decision < starts[1])
                 #expect(index < silence)
@@ -207,7 +210,7 @@ struct SurvivalTests {
             #expect(await lab.records("coordinator", 1))
             #expect(
                 await eventually {
-                    try await lab.ask("status", timeout: .milliseconds(500))["epoch"]?.integer == 2
+                    try await lab.term(timeout: .milliseconds(500)) == 2
                 })
             try lab.alert(HealingTests.critical)
             #expect(await eventually { agent.executions.count == 1 })

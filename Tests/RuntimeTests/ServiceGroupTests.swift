@@ -119,6 +119,21 @@ struct ServiceGroupTests {
         #expect(diary.all.contains("end long"))
     }
 
+    @Test("the failure of an expendable service ends nobody else")
+    func expendable() async {
+        let diary = Diary()
+        let failing = ExpendableService(
+            Probe("failing", diary, .failing), consequence: "nothing", log: quiet)
+        let (stops, stop) = AsyncStream.makeStream(of: String.self)
+        async let code = ServiceGroup([failing, Probe("long", diary)], log: quiet)
+            .run(until: stops)
+        await diary.wait(for: "end failing")
+        await diary.wait(for: "run long")
+        stop.yield("test")
+        #expect(await code == 0)
+        #expect(diary.all.suffix(2) == ["shutdown long", "end long"])
+    }
+
     @Test("a service that cannot start stops those before it; those after it never start")
     func unstartable() async {
         let diary = Diary()

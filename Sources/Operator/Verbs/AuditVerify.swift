@@ -111,9 +111,18 @@ struct AuditCheck {
     }
 
     private mutating func check(_ record: ChainedRecord, line: Int?) {
-        for fault in verifier.check(record) {
+        let faults = verifier.check(record)
+        for fault in faults {
             report(fault.sequence, "\(fault.kind.rawValue): \(fault.reason)", line: line)
         }
+        // The hash does not cover the subject, which says nothing that the record does not say.
+        guard faults.isEmpty, let kind = (try? JSON.parse(record.payload))?.object?.text("kind"),
+            record.subject != Subjects.audit(kind)
+        else { return }
+        report(
+            record.sequence,
+            "edited: its subject is \(record.subject), but its kind is \(Name.quoted(kind))",
+            line: line)
     }
 
     // MARK: Reporting
