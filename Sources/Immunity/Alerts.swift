@@ -101,9 +101,10 @@ extension Immunity {
         if state.incidents.count + state.undoing.count >= State.openLimit {
             return rejection("", "\(State.openLimit) incidents are open already")
         }
-        if (state.openCounts[key.node] ?? 0) >= State.openLimitPerNode {
+        if (state.openCounts[key.kin] ?? 0) >= State.openLimitOfType {
             return rejection(
-                "", "\(State.openLimitPerNode) incidents are open on \(key.node) already")
+                "",
+                "\(State.openLimitOfType) incidents of \(key.type) are open on \(key.node) already")
         }
         return nil
     }

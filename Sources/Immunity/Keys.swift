@@ -24,6 +24,10 @@ package struct IncidentKey: Sendable, Hashable, Comparable {
             node: alert.node, type: alert.type, resource: alert.resource, isDrill: alert.drill)
     }
 
+    /// What is counted together: all of a type on a node, so that a flood of one type keeps no other one
+    /// from being healed.
+    var kin: IncidentKey { IncidentKey(node: node, type: type, resource: "") }
+
     package static func < (left: IncidentKey, right: IncidentKey) -> Bool {
         (left.node, left.type, left.resource, left.isDrill ? 1 : 0)
             < (right.node, right.type, right.resource, right.isDrill ? 1 : 0)

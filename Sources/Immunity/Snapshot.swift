@@ -52,7 +52,7 @@ extension State {
             let incident = try Incident(inner)
             incidents[incident.key] = incident
             keyOfIncident[incident.id] = incident.key
-            openCounts[incident.key.node, default: 0] += 1
+            openCounts[incident.key.kin, default: 0] += 1
             index(incident)
         }
         for inner in try fields.elements("undoing") {

@@ -21,8 +21,8 @@ package struct State: Sendable, Equatable {
     package internal(set) var stamps: [String: Int64] = [:]
     /// At least the highest number ever given out on the nodes that `stamps` has forgotten.
     package internal(set) var stampFloor = Int64.min
-    /// How many incidents are open on each node.
-    package internal(set) var openCounts: [String: Int] = [:]
+    /// How many incidents are open of each type on each node, by `IncidentKey.kin`.
+    package internal(set) var openCounts: [IncidentKey: Int] = [:]
     /// Where an open incident's id belongs.
     package internal(set) var keyOfIncident: [String: IncidentKey] = [:]
     /// The incident of each action of the incidents above.
@@ -46,7 +46,8 @@ package struct State: Sendable, Equatable {
     static let finishedSlack = 250
     /// How many incidents may be open or undoing at once; alerts about more are rejected.
     package static let openLimit = 20_000
-    package static let openLimitPerNode = 64
+    /// How many of one type may be open on one node.
+    package static let openLimitOfType = 64
     /// How many late reports, used numbers and breakers are remembered before old ones are dropped.
     package static let memoryLimit = 20_000
     /// How many attempts one incident may make; then only a human can help.
@@ -136,7 +137,7 @@ package struct State: Sendable, Equatable {
         guard let id = event.incident, incidents[key] == nil else { return }
         stamp(id, node: alert.node, at: time)
         keyOfIncident[id] = key
-        openCounts[key.node, default: 0] += 1
+        openCounts[key.kin, default: 0] += 1
         incidents[key] = Incident(
             id: id, key: key, phase: .deciding, until: nil, severity: alert.severity,
             policySeverity: alert.severity, openedAt: time, assertedAt: time,

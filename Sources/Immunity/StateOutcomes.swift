@@ -106,8 +106,8 @@ extension State {
             incident.closedAt = time
             incidents[key] = nil
             keyOfIncident[incident.id] = nil
-            let open = (openCounts[key.node] ?? 1) - 1
-            openCounts[key.node] = open > 0 ? open : nil
+            let open = (openCounts[key.kin] ?? 1) - 1
+            openCounts[key.kin] = open > 0 ? open : nil
             remember(Report(time: incident.reportedAt, alertID: incident.alertID), about: key)
             keep(incident)
         }

@@ -31,6 +31,7 @@ package struct ArchiveVerb: Verb {
         ]
         let destination = try archiver.openDestination()
         defer { destination.close() }
+        try archiver.checkRoom(destination)
         if call.isDryRun {
             var session = cleaner.begin(Cleaner.dryRunBudget)
             let roots = open(archiver, destination, on: target, &session)
@@ -101,6 +102,7 @@ package struct ArchiveVerb: Verb {
         _ openFiles: OpenFiles, _ session: inout CleaningSession, _ archives: inout [JSON]
     ) throws -> Bool {
         while true {
+            try archiver.checkRoom(destination)
             let before = session.rest
             let made = try archiver.archiveSlice(
                 root, to: destination, openFiles: openFiles, &session)
@@ -125,7 +127,8 @@ package struct ArchiveVerb: Verb {
                 isTransient: false, reason: "local.archive_old_data.to: is not set on this node")
         }
         return Archiver(
-            cleaner: cleaner, settings: settings, node: config.nodeName, tar: tar,
+            cleaner: cleaner, settings: settings, node: config.nodeName,
+            limit: .well(config.storage), tar: tar,
             isInterrupted: isInterrupted)
     }
 

@@ -123,6 +123,7 @@ package final class StorageModule: AntibodyModule {
             (CleanupVerb.Kind.temp.rawValue, local.cleanupTemp.roots),
             (CleanupVerb.Kind.logs.rawValue, local.cleanupLogs.roots),
             ("archive_old_data", local.archive.roots),
+            ("archive_old_data.to", [local.archive.destination].filter { !$0.isEmpty }),
         ]
         let (worker, cleaner) = (TimedWorker(), cleaner)
         return lists.flatMap { action, roots in

@@ -55,6 +55,12 @@ extension Inspection {
 
     private static func roots(_ module: StorageModule) -> [Finding] {
         module.cleaningRoots().map { root in
+            if root.action.hasSuffix(".to") {
+                let obstacle = root.obstacle.map { ", where nothing can be put: \($0)" } ?? ""
+                return Finding(
+                    "archives", root.obstacle == nil ? .ok : .warn,
+                    "archives go to \(root.path)\(obstacle)")
+            }
             guard let obstacle = root.obstacle else {
                 return Finding("cleaning", .ok, "\(root.action) may clean \(root.path)")
             }

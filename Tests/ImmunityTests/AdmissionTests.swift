@@ -136,15 +136,22 @@ struct AdmissionTests {
         #expect(s.core.nodes.nodes.isEmpty)
     }
 
-    @Test("open incidents are limited per node and altogether; an all-clear always passes")
+    @Test("open incidents are limited per type and node; an all-clear always passes")
     func limits() {
-        var s = Scenario(Scenario.policies(Scenario.policy(.critical, "alert_human")))
-        for index in 0..<State.openLimitPerNode {
+        let rungs = [Rung(action: "alert_human")]
+        var s = Scenario(
+            PolicySet(
+                policies: ["thermal", "storage"].map {
+                    Policy(type: $0, severity: .critical, ladder: rungs)
+                }))
+        for index in 0..<State.openLimitOfType {
             #expect(s.alert(.critical, resource: "r\(index)").first == "alert opened")
         }
         #expect(s.alert(.critical, resource: "one-more") == ["rejected", "reject "])
-        #expect(s.reasons("rejected") == ["64 incidents are open on nova already"])
+        #expect(s.reasons("rejected") == ["64 incidents of thermal are open on nova already"])
         #expect(s.alert(.critical, node: "lyra").first == "alert opened")
+        // A flood of one type keeps no other one from being healed.
+        #expect(s.alert(.critical, resource: "/", type: "storage").first == "alert opened")
         #expect(s.alert(.critical, resource: "r0") == [])
         #expect(s.alert(.ok, resource: "r0", age: -1).first == "alert cleared")
         #expect(s.alert(.critical, resource: "one-more").first == "alert opened")

@@ -194,6 +194,15 @@ struct ArchiveTests {
         #expect(ScratchTree.count(full.root) == 6)
     }
 
+    @Test("a destination that is nearly full itself is not filled") func fullDestination() throws {
+        let site = try Site()
+        try site.fill()
+        try ScratchTree.write(site.volume.point + "/others", bytes: 55 << 20)
+        let failure = #expect(throws: VerbFailure.self) { try site.execute() }
+        #expect(failure?.reason.hasSuffix(" % full itself") == true)
+        #expect(ScratchTree.count(site.root) == 6)
+    }
+
     @Test("a dry run tells what it would archive") func dryRun() throws {
         let site = try Site()
         try site.fill()
