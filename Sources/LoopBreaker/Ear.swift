@@ -178,7 +178,7 @@ final class Ear: Sendable {
             isJudged
                 ? "a message's chain makes no sense in part; the rest counts"
                 : "a message's chain makes no sense; it is not judged",
-            ["subject": Name.quoted(subject), "reason": error, "not_logged": rest])
+            ["subject": subject, "reason": error, "not_logged": rest])
         var object: JSON.Object = [
             "node": .string(surroundings.node), "subject": .string(subject),
         ]

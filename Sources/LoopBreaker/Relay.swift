@@ -112,7 +112,7 @@ final class Relay: Sendable {
         log.warning(
             "a message was not passed on",
             [
-                "subject": Name.quoted(subject), "reason": reason,
+                "subject": subject, "reason": reason,
                 "not_logged": held == 0 ? "" : "\(held)",
             ])
     }

@@ -241,9 +241,9 @@ final class SharedBreaks: Sendable {
     private func announce(_ change: BreakChange) {
         let item = change.after
         log.info(
-            "chain \(item.state.rawValue)",
+            "chain \(item.state.rawValue)" + (change.kind == .commanded ? ", by an action" : ""),
             [
-                "chain": Name.quoted(item.chainID), "pair": item.pair?.text ?? "",
+                "chain": item.chainID, "pair": item.pair?.text ?? "",
                 "reason": item.reason, "until": item.until.inMilliseconds,
             ])
         guard let connection = link.connection else { return }
