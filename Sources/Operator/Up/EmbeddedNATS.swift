@@ -233,6 +233,12 @@ package final class EmbeddedNATS: Service {
 
     // MARK: Its log
 
+    /// Whether NATS warns of what is no secret: the password of whoever gives none. (It must be in plain
+    /// text, for NATS compares it with itself.)
+    private static func isMoot(_ message: String, _ address: NATSAddress) -> Bool {
+        address.user == nil && message.hasPrefix("Plaintext passwords detected")
+    }
+
     /// Passes on a line of its log, such as `[1234] [INF] Server is ready`.
     private func take(line: String) {
         let text = line.drop { $0 == "[" || $0.isNumber }.drop { $0 == "]" || $0 == " " }
@@ -242,13 +248,14 @@ package final class EmbeddedNATS: Service {
         ]
         let known = levels.first { text.hasPrefix($0.0) }
         let message = known.map { String(text.dropFirst($0.0.count)) } ?? line
-        switch known?.1 ?? .error {
+        let level = Self.isMoot(message, settings.address) ? .debug : known?.1 ?? .error
+        switch level {
         case .debug: log.debug(message)
         case .info: log.info(message)
         case .warning: log.warning(message)
         case .error: log.error(message)
         }
-        guard known?.1 != .debug else { return }
+        guard level != .debug else { return }
         state.withLock { state in
             state.lines.append(message)
             if state.lines.count > Self.shownLines { state.lines.removeFirst() }

@@ -92,7 +92,7 @@ package final class Welcome: Service {
         let node = config.nodeName
         log.info("type `skos status`, or see what would happen:")
         log.info(
-            "  skos inject \(node) --type thermal --severity critical --value 88 --dry-run --wait")
+            "  skos inject \(node) --type storage --severity warning --value 85 --dry-run --wait")
     }
 }
 
