@@ -49,6 +49,9 @@ package struct Context: Sendable {
 
     // MARK: Configuration
 
+    /// Why there is no file with the configuration.
+    static let noFile = "there is no ./config.yaml and no /etc/skos/config.yaml"
+
     /// The file with the configuration, or `nil` when there is none: then the defaults hold.
     package var configFile: String? {
         if let file = invocation.value("config") { return file }

@@ -1,4 +1,7 @@
+import Antibody
 package import Platform
+package import Protocol
+package import Settings
 
 /// What one look at one mount gave.
 package struct MountObservation: Sendable, Equatable {
@@ -30,6 +33,18 @@ package struct MountObservation: Sendable, Equatable {
     /// How full it is, when it has said so and has a size.
     package var usage: FileSystemUsage? {
         if case .usage(let usage) = answer, usage.size > 0 { usage } else { nil }
+    }
+
+    /// How bad it is by the thresholds alone, at this moment; `nil`: it is not, or nobody can make room.
+    package func severity(by settings: Config.Storage) -> Severity? {
+        guard let usage, !isLocked else { return nil }
+        let levels = [
+            (usage.usedPercent, settings.thresholds),
+            (usage.inodesUsedPercent, settings.inodeThresholds),
+        ]
+        return [Severity.emergency, .critical, .warning].first { severity in
+            levels.contains { value, levels in (value ?? 0) >= levels[severity] }
+        }
     }
 
     /// The word for its state in heartbeats.

@@ -1,5 +1,6 @@
 import Operator
 import Platform
+import Protocol
 import Settings
 import StorageWatcher
 
@@ -7,10 +8,12 @@ import StorageWatcher
 extension Inspection {
     static func storage(_ config: Config) async -> [Finding] {
         let module = StorageModule(hostRoot: HostRoot(config.hostRoot), config: config)
-        return await mounts(module) + roots(module) + programs(module)
+        return await mounts(module, config.storage) + roots(module) + programs(module)
     }
 
-    private static func mounts(_ module: StorageModule) async -> [Finding] {
+    private static func mounts(
+        _ module: StorageModule, _ settings: Config.Storage
+    ) async -> [Finding] {
         let mounts: [MountObservation]
         do throws(FileFailure) { mounts = try await module.mounts() } catch {
             return [
@@ -21,7 +24,7 @@ extension Inspection {
                 )
             ]
         }
-        let findings = mounts.compactMap(mount)
+        let findings = mounts.compactMap { mount($0, settings) }
         guard findings.isEmpty else { return findings }
         return [
             Finding(
@@ -30,7 +33,9 @@ extension Inspection {
         ]
     }
 
-    private static func mount(_ observation: MountObservation) -> Finding? {
+    private static func mount(
+        _ observation: MountObservation, _ settings: Config.Storage
+    ) -> Finding? {
         let mount = observation.mount
         let place = "\(mount.name) (\(mount.type) on \(mount.source))"
         switch observation.answer {
@@ -38,7 +43,12 @@ extension Inspection {
             // What has no size cannot be full.
             guard let percent = usage.usedPercent else { return nil }
             let inodes = usage.inodesUsedPercent.map { ", \(rounded($0)) % of inodes" } ?? ""
-            return Finding("mount", .ok, "\(place): \(rounded(percent)) % used\(inodes)")
+            let text = "\(place): \(rounded(percent)) % used\(inodes)"
+            guard let severity = observation.severity(by: settings) else {
+                return Finding("mount", .ok, text)
+            }
+            return Finding(
+                "mount", .warn, "\(text), which is \(severity.rawValue) by storage.thresholds")
         case .hung: return Finding("mount", .warn, "\(place) does not answer: it is hung")
         case .dead(let reason): return Finding("mount", .warn, "\(place) is dead: \(reason)")
         case .failed(let reason): return Finding("mount", .warn, "\(place): \(reason)")

@@ -47,6 +47,23 @@ import Testing
         #expect(last?.details["kind"]?.string == row.kind)
     }
 
+    @Test(
+        "how bad a mount is by the thresholds alone, for whoever looks once",
+        arguments: [
+            (79, 0, nil), (80, 0, .warning), (10, 92, .critical), (95, 80, .emergency),
+        ] as [(Int, Int, Severity?)])
+    func once(space: Int, inodes: Int, severity: Severity?) {
+        let settings = Config().storage
+        let usage = MountObservation.Answer.usage(.percent(space, inodes: inodes))
+        let mount = Mounts.entry("/data")
+        let observation = MountObservation(mount: mount, answer: usage)
+        #expect(observation.severity(by: settings) == severity)
+        // Images of systems are always full.
+        let locked = MountObservation(mount: mount, answer: usage, isLocked: true)
+        #expect(locked.severity(by: settings) == nil)
+        #expect(MountObservation(mount: mount, answer: .hung).severity(by: settings) == nil)
+    }
+
     @Test("inodes have thresholds of their own, and some file systems have none") func inodes() {
         var config = Config()
         config.storage.inodeThresholds = Config.Levels(warning: 50, critical: 60, emergency: 70)

@@ -62,10 +62,11 @@ struct Doctor: Sendable {
             var findings = (error?.issues ?? []).map {
                 Finding(
                     "config", .fail, $0.description,
-                    remedy: "correct it; until then the rest is used")
+                    remedy: "correct it: services that run go on with what they had, and none "
+                        + "starts with this; what follows here goes by the rest of it")
             }
             if findings.isEmpty {
-                let source = file ?? "no file, so the defaults and the environment hold"
+                let source = file ?? "the defaults and the environment, for \(Context.noFile)"
                 findings = [Finding("config", .ok, "\(source); this node is \(name)")]
             }
             findings += loaded.warnings.map { Finding("config", .warn, $0.description) }

@@ -18,7 +18,8 @@ extension Doctor {
         defer { link.close() }
         var findings = [server(link)]
         findings += await streams(link)
-        findings += await coordinator(link)
+        findings += await coordinator(link, hasFile: context.configFile != nil)
+        findings += await fleet(link, config)
         return findings
     }
 
@@ -91,7 +92,7 @@ extension Doctor {
 
     // MARK: Coordinator and clock
 
-    private static func coordinator(_ link: Link) async -> [Finding] {
+    private static func coordinator(_ link: Link, hasFile: Bool) async -> [Finding] {
         let before = SteadyClock.wallTime()
         let status: JSON.Object
         do { status = try await link.ask("status") } catch {
@@ -110,7 +111,15 @@ extension Doctor {
                 "\(status.text("coordinator")) \(status.text("version")) answers in "
                     + Text.short(SteadyClock.wallTime() - before))
         ]
-        let refused = status.object("config").text("refused")
+        let configuration = status.object("config")
+        let file = configuration.text("file")
+        if !hasFile, !file.isEmpty {
+            findings.append(
+                Finding(
+                    "config", .warn, "no file was read here, and the coordinator has \(file)",
+                    remedy: "if this node has it, too: --config \(file), or SKOS_CONFIG"))
+        }
+        let refused = configuration.text("refused")
         if !refused.isEmpty {
             findings.append(
                 Finding(
