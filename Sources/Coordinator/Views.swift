@@ -11,15 +11,18 @@ enum Views {
             for agent in node.agents.values { agents[agent.status.rawValue, default: 0] += 1 }
         }
         var phases: [String: Int64] = [:]
+        var drills: [String: Int64] = [:]
         for incident in state.incidents.values {
             phases[incident.phase.rawValue, default: 0] += 1
+            if incident.isDrill { drills[incident.phase.rawValue, default: 0] += 1 }
         }
         return [
             "epoch": .integer(view.immunity.epoch),
             "audit": ["sequence": .integer(Int64(view.sequence)), "hash": .string(view.hash)],
             "nodes": .integer(Int64(view.immunity.nodes.nodes.count)),
             "agents": .object(counts(agents)),
-            "incidents": .object(counts(phases)),
+            // All of them, and which of these are drills.
+            "incidents": .object(counts(phases)), "drills": .object(counts(drills)),
             "open_breakers": .integer(
                 Int64(state.breakers.values.count { $0.openUntil != nil })),
             "dry_run": .bool(view.immunity.policies.dryRun),
@@ -67,6 +70,7 @@ enum Views {
         ]
         object["resource"] =
             incident.key.resource.isEmpty ? nil : .string(incident.key.resource)
+        object["drill"] = incident.isDrill ? true : nil
         object["until"] = incident.until.map { .string($0.inMilliseconds.description) }
         object["closed"] = incident.closedAt.map { .string($0.inMilliseconds.description) }
         return object
@@ -78,6 +82,7 @@ enum Views {
             "action": .string(attempt.command.actionType),
             "status": .string(attempt.status.rawValue), "in_force": .bool(attempt.isInForce),
         ]
+        object["dry_run"] = attempt.command.dryRun ? true : nil
         object["reason"] = attempt.reason.map(JSON.string)
         object["finished"] = attempt.finishedAt.map { .string($0.inMilliseconds.description) }
         object["undone"] = attempt.undoneAt.map { .string($0.inMilliseconds.description) }

@@ -1,3 +1,4 @@
+import Bus
 import Foundation
 import Glibc
 import Protocol
@@ -35,6 +36,14 @@ struct EndToEndTests {
         #expect(doctor.code == 0, "\(doctor.out)")
         #expect(doctor.out.contains("cpu_temp is 60 °C"))
         #expect(doctor.out.contains("SKOS_AUDIT: "))
+        #expect(doctor.out.contains("nobody is told when a human is needed"))
+        #expect(doctor.out.contains("nothing on the ladder of thermal/emergency can be done here"))
+        let other = try await node.skos("nodes", "--here", "--agent", "foo")
+        #expect(other.code == 1)
+        #expect(other.out.hasPrefix(#"no agent of type "foo" of node "nova" has been heard;"#))
+        #expect(try await node.skos("metrics").out.contains("# TYPE skos_"))
+        // That NATS warns of plain passwords is no way to begin.
+        #expect(!node.up.err.contains(" WARN "), "\(node.up.err)")
         let children = node.children
         #expect(children.count == 1)
         let end = await node.stop()
@@ -89,6 +98,14 @@ struct EndToEndTests {
         #expect(outcome.out.hasSuffix("throttle_50 would be done; it was a dry run.\n"))
         #expect(outcome.out.contains("[drill]; it opened the incident"))
         #expect(node.knob == "3000000\n")
+        let listed = try await node.skos("incidents")
+        #expect(listed.out.contains("throttle_50 would be done (dry run)"), "\(listed.out)")
+        #expect(listed.out.contains(" (drill) "), "\(listed.out)")
+        let status = try await node.skos("status")
+        #expect(status.out.contains("incidents    none; of drills: 1 "), "\(status.out)")
+        let nowhere = try await node.skos(
+            "inject", "hera", "--type", "novelty", "--severity", "warning", "--wait")
+        #expect(nowhere.err.contains(#"no agent of node "hera" has been heard; heard is nova"#))
         let unknown = try await node.skos(
             "inject", "nova", "--type", "novelty", "--severity", "warning", "--wait", "-o", "json")
         #expect(unknown.code == 1)
@@ -114,6 +131,33 @@ struct EndToEndTests {
         #expect(again.out.contains("The incident is known"), "\(again.out)")
         let alerts = try await node.skos("alerts", "-n", "1")
         #expect(alerts.out.split(separator: "\n").count == 2)
+        _ = await node.stop()
+    }
+
+    @Test("a chain that is held back stands among the breakers")
+    func brokenChain() async throws {
+        let node = try await Node.start(NATSServer.binaries[0])
+        let none = try await node.ask("breaker", "list")
+        #expect(none.list("chains").isEmpty)
+        let connection = try await Connection.connect(
+            Connection.Options(urls: ["nats://127.0.0.1:\(node.port)"], name: "test"))
+        defer { connection.close() }
+        let isDenied = await eventually {
+            let answer = try await connection.request(
+                "skos.chain.check", Array(#"{"chain_id":"report-7","depth":11}"#.utf8),
+                timeout: .seconds(5))
+            return answer.payload.starts(with: Array(#"{"allow":false"#.utf8))
+        }
+        #expect(isDenied)
+        #expect(
+            await eventually {
+                try await node.ask("breaker", "list").list("chains").map { $0.text("chain_id") }
+                    == ["report-7"]
+            })
+        let listed = try await node.skos("breaker", "list")
+        #expect(listed.code == 0)
+        #expect(listed.out.contains("depth 11 is over 10"), "\(listed.out)")
+        #expect(node.up.err.contains(": chain open chain=report-7 "), "\(node.up.err)")
         _ = await node.stop()
     }
 

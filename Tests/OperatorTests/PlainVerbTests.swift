@@ -127,8 +127,10 @@ import Testing
 
                 """)
         #expect(outcome.code == .done)
+        #expect(outcome.err.hasPrefix("skos: the rules of \(file); --running shows"))
         let json = await Session().run(["policy", "show", "--config", file, "-o", "json"])
         let answer = try #require(try JSON.parse(Array(json.out.utf8)).object)
+        #expect(answer.text("file") == file && json.err.isEmpty)
         #expect(
             answer.list("policies").prefix(2).map { $0.text("policy") } == [
                 "thermal/warning", "storage/warning",
@@ -185,6 +187,29 @@ import Testing
         let outcome = await Session().run(["schema"])
         let schema = try #require(try JSON.parse(Array(outcome.out.utf8)).object)
         #expect(schema["$schema"]?.string == "https://json-schema.org/draft/2020-12/schema")
+    }
+
+    @Test("doctor says what a mistake in the configuration means, and what for")
+    func doctorOfMistake() async throws {
+        let directory = try TemporaryDirectory()
+        let file = try directory.write("thermal: {thresholds: {critical: 60}}\n", to: "bad.yaml")
+        let outcome = await Session().run(["doctor", "--config", file])
+        #expect(outcome.code == .failed)
+        #expect(outcome.out.contains("services that run go on with what they had"))
+        #expect(outcome.out.contains("none starts with this"))
+    }
+
+    @Test("the help on --timeout and on ids says what is so")
+    func helpIsTrue() async {
+        func help(_ verb: String) async -> String {
+            // However it is wrapped.
+            await Session().run([verb, "--help"]).out.split { $0 == " " || $0 == "\n" }
+                .joined(separator: " ")
+        }
+        #expect(await help("explain").contains("default: 5s, for explain and inject --wait 60s"))
+        #expect(
+            await help("undo").contains(
+                "an incident, as `skos incidents` lists it, or an action_id"))
     }
 
     @Test("doctor says what is wrong, and goes on")

@@ -110,7 +110,9 @@ package struct Grammar: Sendable {
         Flag(
             "output", short: "o", value: "FORMAT", choices: ["table", "json"],
             "table for people, json for programs"),
-        Flag("timeout", value: "TIME", "how long to wait for an answer; default: 5s"),
+        Flag(
+            "timeout", value: "TIME",
+            "how long to wait for an answer; default: 5s, for explain and inject --wait 60s"),
         Flag("help", short: "h", "say how it is used"),
     ]
 

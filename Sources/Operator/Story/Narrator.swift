@@ -54,12 +54,13 @@ enum Narrator {
     private static func alert(_ record: JSON.Object) -> Narration {
         let alert = record.object("alert")
         let severity = alert.text("severity")
-        let subject = [alert.text("type"), alert.text("resource")].filter { !$0.isEmpty }
-        var headline = "\(subject.joined(separator: "/")) \(severity)"
+        let symptom = Text.symptom(alert.text("type"), alert.text("resource"))
+        var headline = "\(symptom) \(severity)"
         let message = alert.text("message")
         if !message.isEmpty { headline += ": \(message)" }
         if message.isEmpty, let value = alert["value"]?.double {
-            headline += " at \(Text.number(value)) \(unit(alert.text("unit")))"
+            let unit = unit(alert.text("unit"))
+            headline += " at \(Text.number(value))" + (unit.isEmpty ? "" : " \(unit)")
         }
         if alert.flag("drill") { headline += " [drill]" }
         headline += "; \(effect(record))"

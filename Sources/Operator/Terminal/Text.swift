@@ -59,10 +59,9 @@ package enum Text {
         return text
     }
 
-    /// A time as people read it, in UTC: `2026-11-21 09:07:07`.
+    /// A time as people read it, in UTC, which the Z says: `2026-11-21 09:07:07Z`.
     package static func time(_ time: Timestamp) -> String {
-        let text = Timestamp(seconds: time.seconds).description
-        return text.dropLast().replacing("T", with: " ")
+        String(Timestamp(seconds: time.seconds).description.map { $0 == "T" ? " " : $0 })
     }
 
     /// The time of the day with milliseconds, in UTC: `09:07:07.123`.
@@ -98,9 +97,10 @@ package enum Text {
     }
 }
 
-extension String.SubSequence {
-    /// The text with each occurrence of one character replaced by another.
-    fileprivate func replacing(_ old: Character, with new: Character) -> String {
-        String(map { $0 == old ? new : $0 })
+extension Text {
+    /// What an alert is about: its type and its resource. A mount point has a slash of its own.
+    static func symptom(_ type: String, _ resource: String) -> String {
+        guard !resource.isEmpty else { return type }
+        return type + (resource.hasPrefix("/") ? " " : "/") + resource
     }
 }

@@ -39,6 +39,17 @@ extension Program {
                     Fleet.alerts($0, $1)
                 }
             },
+            Verb(
+                "metrics", "print the coordinator's counters and gauges, as Prometheus reads them",
+                details:
+                    "With `skos up` those of the agents are among them. Agents that run by "
+                    + "themselves count in their own process, and say what matters in heartbeats."
+            ) { context in
+                try await show(context, "metrics") { answer, _ in
+                    answer.text("text").split(separator: "\n").map { Text.safe(String($0)) + "\n" }
+                        .joined()
+                }
+            },
         ]
     }
 
@@ -64,9 +75,13 @@ extension Program {
         defer { link.close() }
         var answer = try await link.ask("nodes")
         var code = ExitCode.done
-        if let type = context.invocation.value("agent") { answer = only(type, of: answer) }
+        let everything = answer
+        let type = context.invocation.value("agent")
+        var here: String?
+        if let type { answer = only(type, of: answer) }
         if context.invocation.has("here") {
             let node = try context.config().nodeName
+            here = node
             answer = [
                 "nodes": .array(
                     answer.list("nodes").filter { $0.text("node") == node }.map { .object($0) })
@@ -77,6 +92,11 @@ extension Program {
         }
         guard !context.isJSON else {
             context.print(.object(answer))
+            return code
+        }
+        guard !answer.list("nodes").isEmpty else {
+            context.out.write(
+                Text.safe(Fleet.absence(of: type, on: here, in: everything)) + "\n")
             return code
         }
         // How long ago something was is told by the clock that saw it.
@@ -135,11 +155,7 @@ enum Fleet {
             counts(agents, ["online", "late", "offline"])
                 + " on \(Text.count(answer.integer("nodes"), "node"))",
             agents.integer("offline") > 0 ? .red : agents.integer("late") > 0 ? .yellow : nil)
-        let incidents = answer.object("incidents")
-        let open = counts(incidents, incidents.members.map(\.name))
-        listing.add(
-            "incidents", open.isEmpty ? "none" : open,
-            open.isEmpty ? .green : incidents.integer("escalated") > 0 ? .red : .yellow)
+        addIncidents(answer.object("incidents"), answer.object("drills"), to: &listing)
         let breakers = answer.integer("open_breakers")
         listing.add(
             "breakers", breakers == 0 ? "all closed" : "\(breakers) open",
@@ -153,6 +169,22 @@ enum Fleet {
                 "load", "\(answer.integer("dropped_heartbeats")) heartbeats dropped", .yellow)
         }
         return listing.text(style)
+    }
+
+    /// Drills count among the incidents, and are told apart from them: nothing is wrong there.
+    private static func addIncidents(
+        _ all: JSON.Object, _ drills: JSON.Object, to listing: inout Listing
+    ) {
+        var real = all
+        for (phase, _) in drills.members {
+            real[phase] = .integer(Int64(all.integer(phase) - drills.integer(phase)))
+        }
+        let open = counts(real, real.members.map(\.name))
+        let tried = counts(drills, drills.members.map(\.name))
+        listing.add(
+            "incidents",
+            (open.isEmpty ? "none" : open) + (tried.isEmpty ? "" : "; of drills: \(tried)"),
+            open.isEmpty ? .green : real.integer("escalated") > 0 ? .red : .yellow)
     }
 
     private static func addConfig(_ config: JSON.Object, to listing: inout Listing) {
@@ -187,13 +219,36 @@ enum Fleet {
                 ])
             }
         }
-        guard !table.isEmpty else {
-            return
-                "no agent has been heard; start some with `skos agent thermal storage mesh loop`, or "
-                + "`skos up`\n"
-        }
         return table.text(style)
     }
+
+    /// That an agent that was looked for is not there, who is, and what to do about it.
+    static func absence(
+        of type: String?, on node: String?, in answer: JSON.Object
+    ) -> String {
+        let nodes = answer.list("nodes")
+        guard !nodes.isEmpty else {
+            return "no agent has been heard; start some with `skos agent thermal storage mesh "
+                + "loop`, or `skos up`"
+        }
+        var text = "no agent " + (type.map { "of type \(Text.quoted($0)) " } ?? "")
+        text += node.map { "of node \(Text.quoted($0)) " } ?? ""
+        text += "has been heard"
+        let there = nodes.filter { node == nil || $0.text("node") == node }
+        guard there.isEmpty else {
+            let types = Set(there.flatMap { $0.list("agents") }.map { $0.text("agent_type") })
+            return text + "; heard " + (node == nil ? "" : "there ")
+                + (types.count == 1 ? "is " : "are ") + types.sorted().joined(separator: ", ")
+        }
+        let names = nodes.map { $0.text("node") }.sorted()
+        let others = names.count - listedNames
+        return text + "; heard " + (names.count == 1 ? "is " : "are ")
+            + names.prefix(listedNames).joined(separator: ", ")
+            + (others > 0 ? " and \(others) more" : "")
+    }
+
+    /// Names that a sentence lists; more are counted.
+    private static let listedNames = 5
 
     private static func celsius(_ value: JSON?) -> String {
         value?.double.map { Text.number($0) + " °C" } ?? ""
@@ -203,25 +258,35 @@ enum Fleet {
         var table = Table(["INCIDENT", "SEVERITY", "PHASE", "OPENED", "LAST ACTION", "MESSAGE"])
         for incident in answer.list("incidents") {
             let last = incident.list("attempts").last
-            let action = last.map { "\($0.text("action")) \($0.text("status"))" } ?? ""
+            let action = last.map(Self.attempt) ?? ""
+            let isDrill = incident.flag("drill")
+            let phase = incident.text("phase")
             table.add([
                 .init(incident.text("incident")), Mood.cell(incident.text("severity")),
-                Mood.cell(incident.text("phase")), .init(incident.timeText("opened")),
-                .init(action), .init(incident.text("message")),
+                .init(phase + (isDrill ? " (drill)" : ""), isDrill ? nil : Mood.colour(phase)),
+                .init(incident.timeText("opened")), .init(action),
+                .init(incident.text("message")),
             ])
         }
         return table.isEmpty ? "no incidents\n" : table.text(style)
+    }
+
+    /// `cleanup_temp succeeded`; of a dry run it says that nothing was done.
+    private static func attempt(_ attempt: JSON.Object) -> String {
+        let (action, status) = (attempt.text("action"), attempt.text("status"))
+        guard attempt.flag("dry_run") else { return "\(action) \(status)" }
+        return status == "succeeded"
+            ? "\(action) would be done (dry run)" : "\(action) \(status) (dry run)"
     }
 
     static func alerts(_ answer: JSON.Object, _ style: Style) -> String {
         var table = Table(["TIME", "NODE", "TYPE", "SEVERITY", "EFFECT", "MESSAGE"])
         for entry in answer.list("alerts") {
             let alert = entry.object("alert")
-            let resource = alert.text("resource")
             let reason = entry.text("reason")
             table.add([
                 .init(alert.timeText("timestamp")), .init(alert.text("node")),
-                .init(alert.text("type") + (resource.isEmpty ? "" : "/\(resource)")),
+                .init(Text.symptom(alert.text("type"), alert.text("resource"))),
                 Mood.cell(alert.text("severity")),
                 .init(entry.text("effect").words + (alert.flag("drill") ? " (drill)" : "")),
                 .init(reason.isEmpty ? alert.text("message") : reason),

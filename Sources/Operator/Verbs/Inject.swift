@@ -9,7 +9,8 @@ extension Program {
             details:
                 "Publishes to skos.alert.NODE the same JSON that an agent, or any client of NATS, "
                 + "would. It is acted upon like any other alert: with --dry-run, agents only report "
-                + "what they would do.",
+                + "what they would do. A drill and a real incident are two: what was raised with "
+                + "--dry-run is cleared with --dry-run.",
             parameters: [Parameter("NODE", .one, "the node that the alert is about")],
             flags: [
                 Flag("type", value: "TYPE", "the kind of symptom, such as thermal (required)"),
@@ -17,14 +18,16 @@ extension Program {
                     "severity", value: "SEVERITY", choices: Severity.allCases.map(\.rawValue),
                     "how bad it is; ok says that it has cleared (required)"),
                 Flag("resource", value: "NAME", "what it is about, such as cpu"),
-                Flag("value", value: "NUMBER", "the measured value; of thermal alerts in °C"),
+                Flag(
+                    "value", value: "NUMBER",
+                    "the measured value; in °C for thermal, in % for storage"),
                 Flag("message", value: "TEXT", "one sentence for people"),
                 Flag("dry-run", "a drill: nothing may touch hardware"),
                 Flag("wait", "follow the audit until it is clear what came of it"),
             ],
             examples: [
-                "skos inject nova --type thermal --severity critical --value 88 --dry-run --wait",
-                "skos inject nova --type thermal --severity ok",
+                "skos inject nova --type storage --severity warning --value 85 --dry-run --wait",
+                "skos inject nova --type storage --severity ok --dry-run",
             ], run: inject)
     }
 
@@ -53,6 +56,7 @@ extension Program {
                 "alert \(alert.id ?? "") is stored as number \(ack.sequence) of "
                     + "\(Subjects.alertStream)")
         }
+        if isFollowed { await warnOfAbsence(of: alert.node, context, link) }
         guard isFollowed else {
             if context.isJSON {
                 context.print([
@@ -63,6 +67,16 @@ extension Program {
             return .done
         }
         return try await Pursuit(alert, context).follow(link, after: place)
+    }
+
+    /// Says at once when nobody is there who could act. Whoever follows the alert is told everything else.
+    private static func warnOfAbsence(
+        of node: String, _ context: Context, _ link: Link
+    ) async {
+        guard let nodes = try? await link.ask("nodes"),
+            !nodes.list("nodes").contains(where: { $0.text("node") == node })
+        else { return }
+        context.note(Fleet.absence(of: nil, on: node, in: nodes) + "; nobody there can act")
     }
 
     /// The alert that the command line describes.
@@ -95,7 +109,7 @@ extension Program {
                 throw wrong("--value: \(Text.quoted(text)) is not a number")
             }
             alert.value = value
-            if type == "thermal" { alert.unit = "celsius" }
+            alert.unit = ["thermal": "celsius", "storage": "percent"][type]
         }
         // By the rules of whoever will read it.
         do throws(MessageError) { _ = try Alert(Fields(alert.object), node: node) } catch {

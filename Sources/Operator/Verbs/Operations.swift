@@ -12,16 +12,20 @@ extension Program {
                     "Every change that is still in force is restored on its node. Safe to repeat.",
                 parameters: [
                     Parameter(
-                        "ID", .one, "an incident, or an action_id, as `skos incidents` shows them")
+                        "ID", .one,
+                        "an incident, as `skos incidents` lists it, or an action_id, as `skos "
+                            + "explain` names it")
                 ],
                 flags: [comment],
                 examples: ["skos undo nova:thermal:throttle_50:1795252027"], run: undo),
             Verb(
-                "breaker list", "show the circuit breakers",
+                "breaker list", "show the circuit breakers, and broken chains of messages",
                 details:
                     "There is one for each action on each resource of a node. It opens after too "
-                    + "many failures, and after too many executions: a healing loop."
-            ) { context in try await show(context, "breakers") { Fleet.breakers($0, $1) } },
+                    + "many failures, and after too many executions: a healing loop. Below them "
+                    + "stand the chains and pairs of agents that the loop breaker holds back; "
+                    + "these close by themselves.",
+                run: listBreakers),
             Verb(
                 "breaker reset", "close circuit breakers that have opened",
                 parameters: [
@@ -33,6 +37,23 @@ extension Program {
                 examples: ["skos breaker reset nova:throttle_50 --comment 'fan replaced'"],
                 run: resetBreaker),
         ]
+    }
+
+    @Sendable
+    private static func listBreakers(_ context: Context) async throws -> ExitCode {
+        let link = try await context.connect()
+        defer { link.close() }
+        var answer = try await link.ask("breakers")
+        let chains = try await BrokenChains.read(link)
+        answer["chains"] = .array(chains.map(JSON.object))
+        if context.isJSON {
+            context.print(.object(answer))
+        } else {
+            let style = context.out.style
+            context.out.write(Fleet.breakers(answer, style))
+            if !chains.isEmpty { context.out.write("\n" + BrokenChains.text(chains, style)) }
+        }
+        return .done
     }
 
     @Sendable

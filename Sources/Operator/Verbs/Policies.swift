@@ -33,11 +33,16 @@ extension Program {
             return try await show(context, "policy") { Fleet.policies($0, $1) }
         }
         let policies = try context.strictConfig().config.policySet.policies
-        let answer: JSON.Object = ["policies": .array(policies.map { .object($0.view) })]
+        let file = context.configFile
+        var answer: JSON.Object = ["policies": .array(policies.map { .object($0.view) })]
+        answer["file"] = file.map(JSON.string)
         if context.isJSON {
             context.print(.object(answer))
         } else {
             context.out.write(Fleet.policies(answer, context.out.style))
+            context.note(
+                (file.map { "the rules of \($0)" } ?? "the defaults: \(Context.noFile)")
+                    + "; --running shows those that the coordinator has in force")
         }
         return .done
     }
