@@ -2,7 +2,8 @@
 """Two agents that answer each other for ever, and what the loop breaker makes of it.
 
 A writer and a critic pass a text to and fro on `synthesis.<name>`. Neither is ever content, and both
-always claim to be one hop from the start, as a program does that never counts.
+always claim to be one hop from the start, as a program does that never counts. Each run has a pair of its
+own, since what an earlier one has broken stays broken for a while.
 
     runaway_chain.py            they just send: SKOS sees it, says so, and cannot hold them
     runaway_chain.py --ask      they ask `skos.chain.check` before each message, and stop when told to
@@ -20,13 +21,17 @@ import sys
 import uuid
 
 import nats
+from nats.errors import Error as NATSError
 
 
 class Agent:
     """One side of the conversation."""
 
-    def __init__(self, client, name, peer, line, options, done):
-        self.client, self.name, self.peer, self.line = client, name, peer, line
+    def __init__(self, client, role, peer, line, options, done):
+        self.client, self.role, self.line = client, role, line
+        # As a subject has it, and as SKOS knows it.
+        mark = f"-{options.run}" if options.run else ""
+        self.name, self.peer = role + mark, peer + mark
         self.options, self.done = options, done
         self.sent = 0
 
@@ -48,7 +53,7 @@ class Agent:
         if self.options.ask and not await self.may_go_on(envelope):
             return
         if self.sent >= self.options.limit // 2:
-            return self.stop(f"nobody stopped {self.name} in {self.options.limit} messages")
+            return self.stop(f"nobody stopped {self.role} in {self.options.limit} messages")
         self.sent += 1
         payload = json.dumps({**envelope, "text": f"{self.line} ({self.sent})"}).encode()
         if not self.options.relay:
@@ -60,17 +65,25 @@ class Agent:
         )
 
     async def may_go_on(self, envelope):
-        answer = await self.client.request(
-            "skos.chain.check", json.dumps(envelope).encode(), timeout=5
-        )
+        try:
+            answer = await self.client.request(
+                "skos.chain.check", json.dumps(envelope).encode(), timeout=5
+            )
+        except NATSError:
+            self.stop("nobody answers on skos.chain.check: does a loop agent run?")
+            return False
         verdict = json.loads(answer.data)
         if verdict["allow"]:
             return True
         reason = verdict.get("reason") or verdict.get("error")
-        self.stop(f"{self.name} is told no: {reason}, until {verdict.get('until')}")
+        self.stop(f"{self.role} is told no: {reason}, until {verdict.get('until')}")
         return False
 
     async def refused(self, message):
+        if (message.headers or {}).get("Status") == "503":
+            return self.stop(
+                "nobody listens on synthesis.in.>: config.yaml has no loop.relay (see examples/README.md)"
+            )
         verdict = json.loads(message.data)
         self.stop(f"the relay drops it: {verdict.get('reason') or verdict.get('error')}")
 
@@ -80,7 +93,12 @@ class Agent:
 
 
 async def run(options):
-    client = await nats.connect(os.environ.get("NATS_URL", "nats://127.0.0.1:4222"))
+    url = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+    try:
+        client = await nats.connect(url, allow_reconnect=False)
+    except (NATSError, OSError) as error:
+        print(f"no NATS server at {url}: {error}", file=sys.stderr)
+        return 1
     done = asyncio.get_running_loop().create_future()
     events = []
 
@@ -106,11 +124,15 @@ async def run(options):
             break
         await asyncio.sleep(0.1)
     print(f"messages sent: {writer.sent + critic.sent}")
+    # The chain and its pair are told of one by one, and again when an action breaks them anew.
+    told = []
     for event in events:
-        if event["chain_id"] == options.chain:
-            print(f"skos says: {event['state']}: {event['reason']}, until {event['until']}")
+        news = f"{event['state']}: {event['reason']}"
+        if event["chain_id"] == options.chain and news not in told:
+            told.append(news)
+            print(f"skos says: {news}, until {event['until']}")
     await client.close()
-    return 0 if any(event["chain_id"] == options.chain for event in events) else 1
+    return 0 if told else 1
 
 
 def main():
@@ -121,6 +143,9 @@ def main():
     way.add_argument("--ask", action="store_true", help="ask before each message")
     way.add_argument("--relay", action="store_true", help="send through the relay")
     parser.add_argument("--chain", default=f"demo-{uuid.uuid4().hex[:8]}", help="the chain's id")
+    parser.add_argument(
+        "--run", default=uuid.uuid4().hex[:4], help="what sets the two apart from other pairs"
+    )
     parser.add_argument("--limit", type=int, default=10_000, help="messages at most")
     parser.add_argument("--seconds", type=float, default=60, help="seconds at most")
     sys.exit(asyncio.run(run(parser.parse_args())))

@@ -159,7 +159,8 @@ def read(message):
 async def example(chains, *words):
     """Runs examples/runaway_chain.py to its end; gives what it says."""
     process = chains.site.start(
-        "example", sys.executable, EXAMPLE, "--limit", RUNAWAY, "--chain", "bad", *words)
+        "example", sys.executable, EXAMPLE, "--limit", RUNAWAY, "--chain", "bad", "--run",
+        "", *words)
     await eventually(lambda: process.code is not None, "the example has ended")
     assert process.code == 0, f"{process.code} {process.text}"
     return process.text
