@@ -13,14 +13,15 @@ again to upgrade: what is up to date and healthy is left alone.
   ./deploy.sh --native    without containers: installs the C libraries, builds, runs `skos up` in the
                           background
   ./deploy.sh --build     build even when nothing has changed
+  ./deploy.sh --stop      stop what was deployed, and keep its data; the same without --stop starts it again
   ./deploy.sh --clean     stop and remove what was deployed, WITH its data: streams, audit, journals.
                           Together with --build: deploy anew afterwards
+  --stop and --clean mean the containers, or with --native what runs without them.
 
 Environment, also from a file .env beside this script: NODE_NAME, NATS_URL, WARNING_TEMP and the others
-of the README. A NATS_URL on another machine makes this one a node of that fleet: only its agent runs here.
-For --native also SKOS_STATE_DIR (default /var/lib/skos; without root ~/.local/state/skos) and
-SKOS_MONITORING_PORT (default 8222) and
-SKOS_CONFIG (default config.yaml beside this script).
+of the README. A NATS_URL on another machine makes this one a node of that fleet: only its agents run here.
+For --native also SKOS_STATE_DIR (default /var/lib/skos; without root ~/.local/state/skos),
+SKOS_MONITORING_PORT (default 8222) and SKOS_CONFIG (default config.yaml beside this script).
 
 Exit codes: 0 it runs and is healthy, 1 it does not, 2 wrong arguments.
 TEXT
@@ -33,12 +34,13 @@ fail() {
     exit 1
 }
 
-build=no clean=no native=no
+build=no clean=no native=no stop=no
 for argument in "$@"; do
     case $argument in
         --build) build=yes ;;
         --clean) clean=yes ;;
         --native) native=yes ;;
+        --stop) stop=yes ;;
         -h | --help) usage && exit 0 ;;
         *)
             printf 'deploy.sh: unknown argument %s\n\n' "$argument" >&2
@@ -47,6 +49,11 @@ for argument in "$@"; do
             ;;
     esac
 done
+
+if [[ $stop == yes && ($clean == yes || $build == yes) ]]; then
+    printf 'deploy.sh: --stop goes with neither --build nor --clean\n' >&2
+    exit 2
+fi
 
 # What Compose reads by itself, for --native too. Only plain NAME=value lines; the environment wins.
 read_dotenv() {
@@ -81,6 +88,36 @@ wait_for() {
     return 1
 }
 
+# Says how far a build is, from the end of its log: on a terminal in place, else twice a minute.
+watch_build() {
+    local line last='' seconds=0
+    while sleep 1 && kill -0 "$$" 2>/dev/null; do
+        ((++seconds % 30 == 0)) || [[ -t 1 ]] || continue
+        line=$(tail -n 1 "$1" 2>/dev/null | cut -c 1-72)
+        [[ -n $line && $line != "$last" ]] || continue
+        last=$line
+        if [[ -t 1 ]]; then printf '\r\033[K    %s' "$line"; else printf '    %s\n' "$line"; fi
+    done
+}
+
+# Runs a build whose output goes to a file, and says how far it is. $1 the file, then the command.
+watched_build() {
+    local log=$1 watcher built=0
+    shift
+    : >"$log"
+    watch_build "$log" &
+    watcher=$!
+    "$@" >"$log" 2>&1 || built=$?
+    kill "$watcher" 2>/dev/null || true
+    wait "$watcher" 2>/dev/null || true
+    [[ ! -t 1 ]] || printf '\r\033[K'
+    [[ $built == 0 ]] || tail -n 30 "$log" >&2
+    return "$built"
+}
+
+# Whether something of this machine listens at a port.
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
 # --- Containers ---------------------------------------------------------------------------------
 
 docker_answers() { docker version >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; }
@@ -108,10 +145,13 @@ build_image() {
     if [[ $build == no && ($has == "$wants" || ($has != none && -n ${SKOS_IMAGE:-})) ]]; then
         return
     fi
-    step "building the image $image (some minutes)"
-    # The agent's service has the same image, so one build does.
-    SKOS_SOURCES=$wants docker compose build --quiet coordinator \
-        || fail "the image was not built; docker compose build coordinator tells more"
+    local log
+    log=$(mktemp "${TMPDIR:-/tmp}/skos-build.XXXXXX")
+    step "building the image $image (five to ten minutes the first time; $log has all of it)"
+    # The agents' services have the same image, so one build does.
+    SKOS_SOURCES=$wants watched_build "$log" docker compose --progress plain build coordinator \
+        || fail "the image was not built; all of it is in $log"
+    rm -f "$log"
 }
 
 container_health() {
@@ -126,12 +166,32 @@ all_healthy() {
     done
 }
 
+# Before the long build: what listens at the ports that the containers are to have.
+ports_are_free() {
+    # Elsewhere nobody can tell from here, and what runs already has them by right.
+    [[ -z ${DOCKER_HOST:-} && -z ${SKOS_BIND:-} && -z $(docker compose ps -q nats 2>/dev/null) ]] || return 0
+    local port other
+    for port in "${NATS_PORT:-4222}" "${NATS_MONITOR_PORT:-8222}"; do
+        listens "$port" || continue
+        other=$(native_paths && running_pid) || other=''
+        [[ -z $other ]] || fail "SKOS runs here without containers (process $other) and has port $port;" \
+            "first: ${asked:-}./deploy.sh --stop --native"
+        fail "something listens at port $port already; NATS_PORT and NATS_MONITOR_PORT name others"
+    done
+}
+
+# The storage watcher is shown what is mounted later, which needs a root that is not private.
+private_root() {
+    [[ -z ${SKOS_HOST_DIR:-} ]] && awk '$5 == "/" { kept = $7 } END { exit kept != "-" }' /proc/self/mountinfo
+}
+
 deploy_containers() {
     local agents=(thermal-sentinel storage-watcher mesh-healer loop-breaker) services=() up=(up --detach --remove-orphans)
     if nats_is_here; then
         # As a container sees it, localhost is the container.
         export NATS_URL=
         services=(nats coordinator "${agents[@]}")
+        ports_are_free
     else
         say "NATS_URL is on another machine: only this node's agents run here."
         services=("${agents[@]}")
@@ -139,8 +199,11 @@ deploy_containers() {
     fi
     build_image "${SKOS_IMAGE:-skos:local}"
     step "starting the containers"
-    docker compose --progress quiet "${up[@]}" \
-        || fail "the containers did not start; docker compose ps -a and docker compose logs tell more"
+    docker compose --progress quiet "${up[@]}" || {
+        private_root && say "/ is mounted as private here, and the storage watcher needs it shared:" \
+            "\`mount --make-rshared /\` as root, and again after each boot; then ./deploy.sh once more."
+        fail "the containers did not start; docker compose ps -a and docker compose logs tell more"
+    }
     step "waiting until they are healthy"
     if ! wait_for 180 all_healthy "${services[@]}"; then
         docker compose ps -a
@@ -148,9 +211,17 @@ deploy_containers() {
         fail "not healthy within 90 s; the logs are above"
     fi
     docker compose ps --format 'table {{.Name}}\t{{.Status}}\t{{.Ports}}'
-    local agent='docker compose exec thermal-sentinel skos' skos='docker compose exec coordinator skos'
-    nats_is_here || skos=$agent
-    welcome "$skos" "$agent" "$(docker compose port nats 8222 2>/dev/null || true)" 'docker compose logs -f'
+    local name=${COMPOSE_PROJECT_NAME:-skos} speaker=coordinator
+    nats_is_here || speaker=thermal-sentinel
+    node=$(docker exec "$name-thermal-sentinel" skos nodes --here | node_of) || true
+    welcome "docker exec $name-$speaker skos" "$(docker compose port nats 8222 2>/dev/null || true)" \
+        'docker compose logs -f'
+}
+
+stop_containers() {
+    step "stopping the containers of SKOS; what was throttled is restored, and all data stays"
+    docker compose --progress quiet stop || fail "they did not stop; docker compose ps -a tells more"
+    say "Stopped. ./deploy.sh starts it again."
 }
 
 clean_containers() {
@@ -212,17 +283,14 @@ install_packages() {
 build_native() {
     command -v swift >/dev/null || fail "there is no Swift here. Install Swift 6.2 or newer from" \
         "https://www.swift.org/install/linux and put it on PATH, or deploy with Docker, which brings its own."
-    step "building (some minutes the first time)"
-    local flags=(-c release --product skos)
+    step "building (five to ten minutes the first time; $state/build.log has all of it)"
     [[ $build == yes ]] && rm -rf .build/release/skos
-    swift build "${flags[@]}" >"$state/build.log" 2>&1 || {
-        tail -n 30 "$state/build.log" >&2
-        fail "the build failed; all of it is in $state/build.log"
-    }
+    watched_build "$state/build.log" swift build -c release --product skos \
+        || fail "the build failed; all of it is in $state/build.log"
 }
 
 # Stops what runs; a stop takes back every throttle. $1: what to say.
-stop_native() {
+end_native() {
     local pid
     pid=$(running_pid) || return 0
     step "$1"
@@ -245,6 +313,9 @@ start_native() {
     local what=(up)
     nats_is_here || what=(agent thermal storage mesh loop)
     [[ -f $log && $(stat -c %s "$log") -gt 10485760 ]] && mv "$log" "$log.1"
+    # What it says is told from what an earlier one has said.
+    local said=0 alive=0
+    [[ ! -f $log ]] || said=$(stat -c %s "$log")
     step "starting skos ${what[*]}"
     # Of a session of its own, so that it outlives this terminal.
     setsid "$program" "${what[@]}" "${config[@]}" </dev/null >>"$log" 2>&1 &
@@ -253,14 +324,15 @@ start_native() {
     step "waiting until it is healthy"
     for ((i = 0; i < 120; i++)); do
         if [[ ! -d /proc/$pid ]]; then
-            tail -n 10 "$log" >&2
+            tail -c "+$((said + 1))" "$log" | tail -n 10 >&2
             rm -f "$pidfile"
             fail "skos ${what[*]} ended; its last lines are above, all of them in $log"
         fi
-        native_healthy >/dev/null 2>&1 && return
+        # Another NATS at the port might answer in its place, and it would be about to end.
+        if native_healthy >/dev/null 2>&1 && ((++alive > 8)); then return; fi
         sleep 0.25
     done
-    tail -n 10 "$log" >&2
+    tail -c "+$((said + 1))" "$log" | tail -n 10 >&2
     fail "not healthy within 30 s; skos ${what[*]} goes on trying, its last lines are above ($log)"
 }
 
@@ -268,28 +340,45 @@ deploy_native() {
     native_paths
     (umask 077 && mkdir -p "$state/bin") || fail "cannot make $state; SKOS_STATE_DIR names another directory"
     config=(--config "${SKOS_CONFIG:-$here/config.yaml}")
+    if [[ -z ${NATS_URL:-} ]] && docker_answers && [[ -n $(docker compose ps -q nats 2>/dev/null) ]]; then
+        fail "SKOS runs here in containers; first: ./deploy.sh --stop"
+    fi
     install_packages
     build_native
     local new=.build/release/skos
     if running_pid >/dev/null && cmp -s "$new" "$program" && native_healthy >/dev/null 2>&1; then
         step "this version runs already and is healthy"
     else
-        stop_native "stopping the version that runs"
+        end_native "stopping the version that runs"
         install -m 755 "$new" "$program.new" && mv "$program.new" "$program"
         start_native
     fi
     say "Process $(running_pid), log $log"
     local port=${SKOS_MONITORING_PORT:-8222} monitoring=''
     if nats_is_here && [[ $port != 0 ]]; then monitoring=127.0.0.1:$port; fi
-    local skos=${NATS_URL:+NATS_URL=$NATS_URL }$program
-    welcome "$skos" "$skos" "$monitoring" "tail -f $log"
+    node=$("$program" nodes --here "${config[@]}" | node_of) || true
+    # What it was started with, so that `skos doctor` looks at the same.
+    local skos="SKOS_CONFIG=${config[1]} SKOS_STATE_DIR=$state ${NATS_URL:+NATS_URL=$NATS_URL }$program"
+    # The directory belongs to whoever deployed it.
+    [[ $EUID != 0 || -z ${SUDO_USER:-} ]] || skos="sudo env $skos"
+    welcome "$skos" "$monitoring" "tail -f $log"
+}
+
+stop_native() {
+    native_paths
+    running_pid >/dev/null || {
+        say "Nothing of $state runs."
+        return
+    }
+    end_native "stopping SKOS; what was throttled is restored, and all data stays in $state"
+    say "Stopped. ${asked:-}./deploy.sh --native starts it again."
 }
 
 # Removes only what SKOS made: the directory may have been chosen for more than that.
 clean_native() {
     native_paths
     step "stopping SKOS and removing its state in $state: streams, audit and journals"
-    stop_native "stopping the process"
+    end_native "stopping the process"
     [[ -d $state ]] || {
         say "Nothing there."
         return
@@ -301,18 +390,27 @@ clean_native() {
 
 # --- What next ----------------------------------------------------------------------------------
 
-# $1 how to call skos, $2 the same where the agent runs, $3 address of NATS' monitoring or nothing,
-# $4 how to follow the log
+# The node's name, from the table of `skos nodes`.
+node_of() { awk 'NR == 2 { print $1 }'; }
+
+# $1 how to call skos, $2 address of NATS' monitoring or nothing, $3 how to follow the log
 welcome() {
-    say ''
-    say 'SKOS is up.'
-    [[ -z $3 ]] || say "  open    http://$3/   NATS' own monitoring: jsz shows the streams, connz who is there"
-    say "  type    $1 status"
-    say "          $1 nodes"
-    say "          $2 doctor   (what this node has: sensors, knobs, permissions)"
-    say "  follow  $4"
-    say "  edit    config.yaml; a saved edit applies within a second"
-    say "  test    ./test.sh;  remove  ${asked:-}./deploy.sh --clean${native_flag:-}"
+    local again=${asked:-}./deploy.sh flag=${native_flag:-}
+    cat <<TEXT
+
+SKOS is up. Type:
+
+  alias skos='$1'
+  skos status
+  skos doctor
+  skos inject ${node:-NODE} --type storage --severity warning --value 85 --dry-run --wait
+
+TEXT
+    [[ -z $2 ]] || say "  open    http://$2/   NATS' own monitoring: jsz shows the streams, connz who is there"
+    say "  follow  $3"
+    say "  edit    config.yaml; a saved edit applies within a second. local: says what it may delete"
+    say "  stop    $again --stop$flag     (the data stays)"
+    say "  remove  $again --clean$flag    (the audit goes, too)"
 }
 
 if [[ $native == no ]] && ! docker_answers; then
@@ -321,6 +419,10 @@ if [[ $native == no ]] && ! docker_answers; then
 fi
 [[ $native == no ]] || native_flag=' --native'
 
+if [[ $stop == yes ]]; then
+    if [[ $native == yes ]]; then stop_native; else stop_containers; fi
+    exit 0
+fi
 if [[ $clean == yes ]]; then
     if [[ $native == yes ]]; then clean_native; else clean_containers; fi
     [[ $build == yes ]] || exit 0

@@ -195,6 +195,13 @@ stops() {
 }
 check 'every container stops by itself within 5 s' stops
 
+stops_and_goes_on() {
+    ./deploy.sh --stop || return 1
+    [[ -z $(docker ps -q --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME") ]] || return 1
+    ./deploy.sh && skos audit verify
+}
+check 'deploy.sh --stop ends the set, and the next start goes on with its data' stops_and_goes_on
+
 # The whole set as users without rights, for those who give the agent its knobs.
 export SKOS_AGENT_USER=10001:10001
 compose down --volumes >/dev/null 2>&1

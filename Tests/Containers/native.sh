@@ -47,6 +47,12 @@ else
     skip 'a client that is not ours' 'nats-py could not be installed'
 fi
 
+stops_and_goes_on() {
+    deploy --stop && ! kill -0 "$first" 2>/dev/null && deploy --stop | grep 'Nothing' \
+        && deploy && skos audit verify
+}
+check 'deploy.sh --stop ends it, and the next start goes on with its data' stops_and_goes_on
+
 stopped() { deploy --clean && ! kill -0 "$last" 2>/dev/null && [[ ! -e $SKOS_STATE_DIR/nats ]]; }
 last=$(pid)
 echo mine >"$SKOS_STATE_DIR/notes.txt"
