@@ -18,10 +18,14 @@ import asyncio
 import json
 import os
 import sys
+import time
 import uuid
 
 import nats
 from nats.errors import Error as NATSError
+
+# Seconds without a message after which nothing more is to come.
+QUIET = 3
 
 
 class Agent:
@@ -81,9 +85,7 @@ class Agent:
 
     async def refused(self, message):
         if (message.headers or {}).get("Status") == "503":
-            return self.stop(
-                "nobody listens on synthesis.in.>: config.yaml has no loop.relay (see examples/README.md)"
-            )
+            return self.stop("nobody listens: does a loop agent run?")
         verdict = json.loads(message.data)
         self.stop(f"the relay drops it: {verdict.get('reason') or verdict.get('error')}")
 
@@ -94,10 +96,15 @@ class Agent:
 
 async def run(options):
     url = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+    errors = ["it does not answer"]
+
+    async def on_error(error):
+        errors.append(str(error))
+
     try:
-        client = await nats.connect(url, allow_reconnect=False)
-    except (NATSError, OSError) as error:
-        print(f"no NATS server at {url}: {error}", file=sys.stderr)
+        client = await asyncio.wait_for(nats.connect(url, error_cb=on_error), 5)
+    except (NATSError, OSError, asyncio.TimeoutError):
+        print(f"no NATS server at {url}: {errors[-1]}", file=sys.stderr)
         return 1
     done = asyncio.get_running_loop().create_future()
     events = []
@@ -114,10 +121,7 @@ async def run(options):
         await client.subscribe(f"synthesis_answers.{agent.name}", cb=agent.refused)
     await client.flush()
     await writer.say()
-    try:
-        print(await asyncio.wait_for(done, options.seconds))
-    except asyncio.TimeoutError:
-        print("the conversation has ended by itself")
+    print(await ending(done, writer, critic, options))
     # What SKOS has told meanwhile.
     for _ in range(20):
         if any(event["chain_id"] == options.chain for event in events):
@@ -133,6 +137,24 @@ async def run(options):
             print(f"skos says: {news}, until {event['until']}")
     await client.close()
     return 0 if told else 1
+
+
+async def ending(done, writer, critic, options):
+    """Why the conversation is over: somebody was told to stop, or nothing is said any more."""
+    end = time.monotonic() + options.seconds
+    sent = 0
+    while time.monotonic() < end:
+        await asyncio.wait([done], timeout=QUIET)
+        if done.done():
+            return done.result()
+        if writer.sent + critic.sent == sent:
+            break
+        sent = writer.sent + critic.sent
+    else:
+        return f"it went on for {options.seconds:g} s"
+    if options.relay and critic.sent == 0:
+        return "nothing came through the relay: has config.yaml a loop.relay? (examples/README.md)"
+    return "the conversation has ended by itself"
 
 
 def main():

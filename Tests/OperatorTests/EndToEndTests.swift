@@ -157,7 +157,7 @@ struct EndToEndTests {
         let listed = try await node.skos("breaker", "list")
         #expect(listed.code == 0)
         #expect(listed.out.contains("depth 11 is over 10"), "\(listed.out)")
-        #expect(node.up.err.contains(": chain open chain=report-7 "), "\(node.up.err)")
+        #expect(node.up.err.contains(": chain open node=nova chain=report-7 "), "\(node.up.err)")
         _ = await node.stop()
     }
 
