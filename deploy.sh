@@ -408,7 +408,7 @@ SKOS is up. Type:
 TEXT
     [[ -z $2 ]] || say "  open    http://$2/   NATS' own monitoring: jsz shows the streams, connz who is there"
     say "  follow  $3"
-    say "  edit    config.yaml; a saved edit applies within a second. local: says what it may delete"
+    say "  edit    ${config[1]:-${SKOS_CONFIG_DIR:-.}/config.yaml}; a saved edit applies within a second. local: says what it may delete"
     say "  stop    $again --stop$flag     (the data stays)"
     say "  remove  $again --clean$flag    (the audit goes, too)"
 }

@@ -43,7 +43,7 @@ struct EndToEndTests {
         #expect(other.out.hasPrefix(#"no agent of type "foo" of node "nova" has been heard;"#))
         #expect(try await node.skos("metrics").out.contains("# TYPE skos_"))
         // That NATS warns of plain passwords is no way to begin.
-        #expect(!node.up.err.contains(" WARN "), "\(node.up.err)")
+        #expect(!node.up.err.contains("Plaintext"), "\(node.up.err)")
         let children = node.children
         #expect(children.count == 1)
         let end = await node.stop()
