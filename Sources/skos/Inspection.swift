@@ -24,7 +24,8 @@ enum Inspection {
         let own = kinds.isEmpty ? "no agent" : "only " + kinds.joined(separator: ", ")
         return findings + [
             Finding(
-                "container", .ok, "it runs \(own); what other agents see, theirs tell")
+                "container", .ok,
+                "it runs \(own); `skos doctor` in those of the others tells the rest")
         ]
     }
 
