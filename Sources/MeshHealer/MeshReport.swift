@@ -55,7 +55,7 @@ enum MeshReport {
                 "hung")
         }
         if let failure = look.failure { return symptom(nil, "does not say how it is: \(failure)") }
-        return symptom(.ok, "is up")
+        return look.isUnfinished ? symptom(nil, "is being made") : symptom(.ok, "is up")
     }
 
     /// The three faults that a peer can have, of which it has one at most.
@@ -125,11 +125,13 @@ enum MeshReport {
         return symptom
     }
 
-    static func move(_ key: EchoBook.Key, _ move: EndpointWatch.Move?) -> Symptom {
-        guard let move else {
+    static func move(_ key: EchoBook.Key, _ watch: EndpointWatch) -> Symptom {
+        guard let move = watch.move else {
+            let verb = watch.heardAt == nil ? "is" : "is heard"
+            let place = watch.home.map { "\(verb) at \($0)" } ?? "may be anywhere"
             return Symptom(
                 type: moveType, resource: key.resource, severity: .ok,
-                message: "peer \(key.resource) is where it was")
+                message: "peer \(key.resource) \(place)")
         }
         var symptom = Symptom(
             type: moveType, resource: key.resource, severity: .warning,

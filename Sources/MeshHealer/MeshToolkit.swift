@@ -46,6 +46,43 @@ final class MeshToolkit: Sendable {
 
     func remembered(_ name: String) -> LinkSnapshot? { memory.withLock { $0[name]?.snapshot } }
 
+    /// The interfaces that an action is making anew just now.
+    private let making = Mutex<Set<String>>([])
+
+    var unfinished: Set<String> { making.withLock { $0 } }
+
+    /// Something makes an interface anew. Until it is through, what is there may be taken away again.
+    func begin(_ name: String) { making.withLock { _ = $0.insert(name) } }
+    func end(_ name: String) { making.withLock { _ = $0.remove(name) } }
+
+    /// Peers that answer no echo, and when they were heard last at the place where they are.
+    private let heard = Mutex<[EchoBook.Key: Timestamp]>([:])
+
+    func note(heard now: [EchoBook.Key: Timestamp]) { heard.withLock { $0 = now } }
+
+    /// Whether a peer is well where it is, although it answers no echo and never has: something of it has
+    /// come from there, and its session stands.
+    func isHeard(_ peer: WireGuardPeer, _ name: String, at now: Timestamp) -> Bool {
+        let key = EchoBook.Key(interface: name, peer: peer.publicKey)
+        guard peer.isAlive(at: now), let last = heard.withLock({ $0[key] }) else { return false }
+        return now - last <= PeerJudge.signTime
+    }
+
+    /// Where actions have put peers.
+    private let placed = Mutex<[EchoBook.Key: String]>([:])
+
+    func place(_ key: EchoBook.Key, at endpoint: String) {
+        placed.withLock { placed in
+            if placed.count >= MeshWatch.peerLimit { placed = [:] }
+            placed[key] = endpoint
+        }
+    }
+
+    /// Whether an action has put a peer where it is.
+    func isPlaced(_ key: EchoBook.Key, at endpoint: String?) -> Bool {
+        placed.withLock { $0[key] } == endpoint && endpoint != nil
+    }
+
     func apply(_ config: Config) { settings.withLock { $0 = config } }
 
     var config: Config { settings.withLock { $0 } }
@@ -109,6 +146,31 @@ final class MeshToolkit: Sendable {
         }
         do throws(WireGuardFailure) { return .success(try WireGuardConf(text)) } catch {
             return .failure(WireGuardFailure("\(path): \(error.reason)"))
+        }
+    }
+
+    /// What is wrong with an interface, or with one of its peers, although it answers; `nil`: nothing. Then
+    /// there is nothing to be done, and that is no failure. `asksFile`: what its file says matters.
+    func flaw(
+        _ link: NetworkLink, _ device: WireGuardDevice, _ peer: String?, asksFile: Bool
+    ) -> String? {
+        let meant = device.peers.filter { peer == nil || $0.publicKey == peer }
+        for address in meant.prefix(EchoProbe.targetLimit).compactMap(EchoChoice.address) {
+            if case .nowhere(let code)? = network.way(to: address, mark: 0) {
+                return "\(address) is not routed into it (\(errnoText(code)))"
+            }
+        }
+        guard asksFile, network.hasConfiguration(link.name) else { return nil }
+        switch configuration(link.name) {
+        // That is the interface's trouble, not the peer's.
+        case .failure(let failure): return peer == nil ? failure.reason : nil
+        case .success(let conf):
+            let running = Dictionary(
+                device.peers.map { ($0.publicKey, $0.allowedIPs.map(\.description)) },
+                uniquingKeysWith: { first, _ in first })
+            let findings = Drift.compare(running: running, configured: conf.peers)
+            if conf.isSaved { return nil }
+            return findings.first { peer == nil || $0.peer == peer }?.meaning
         }
     }
 
