@@ -22,11 +22,12 @@ extension MeshModule {
         let found = named.filter { isSick($0) || network.isWireGuard($0) }
         let names = Set(found.map(\.name))
         let devices = read(found)
+        let young = note(found, unfinished, config, at: now)
         var looks: [InterfaceLook] = []
         var room = MeshWatch.peerLimit
         for link in found {
             var look = InterfaceLook(name: link.name, link: link)
-            look.isUnfinished = unfinished.contains(link.name)
+            look.isUnfinished = young.contains(link.name)
             switch devices[link.name] {
             case .success(let device): fill(&look, link, device, config, links, &room, at: now)
             case .failure(let failure):
@@ -37,7 +38,7 @@ extension MeshModule {
             looks.append(look)
         }
         looks += lapsed(named.filter { !names.contains($0.name) })
-        looks += missing(found, links, config, unfinished)
+        looks += missing(links, config)
         let keys = Set(looks.flatMap { $0.peers.map(\.key) })
         // A failed read says nothing about which peers there are.
         let unread = Set(looks.filter { !$0.isRemoved && $0.device == nil }.map(\.name))
@@ -110,30 +111,48 @@ extension MeshModule {
         }
     }
 
-    /// The interfaces that were there, or that are named, and are not there now.
-    private func missing(
-        _ found: [NetworkLink], _ links: [NetworkLink], _ config: Config,
-        _ unfinished: Set<String>
-    ) -> [InterfaceLook] {
-        let named = Set(config.mesh.interfaces.filter(isName))
-        let present = Set(links.map(\.name))
-        let (seen, isNew) = state.withLock { state in
+    /// Notes which interfaces there are; returns those that are being made, as far as can be told: they may
+    /// yet go again, and then are lost as before.
+    private func note(
+        _ found: [NetworkLink], _ unfinished: Set<String>, _ config: Config, at now: Timestamp
+    ) -> Set<String> {
+        let (young, isNew) = state.withLock { state in
             // What the settings do not mean any more, or somebody has removed for good, is not missed.
             state.seen = state.seen.filter {
                 $0.value.misses < Self.missLimit && matches($0.key, config.mesh.interfaces)
             }
             let isNew = found.contains { state.seen[$0.name] == nil }
+            var young: Set<String> = []
             for link in found {
-                // What is being made may yet fail, and then is lost as before.
-                let loss = unfinished.contains(link.name) ? state.seen[link.name]?.loss : nil
-                state.seen[link.name] = Seen(kind: link.kind, loss: loss)
+                var seen = Seen(kind: link.kind, loss: state.seen[link.name]?.loss)
+                var presence =
+                    state.seen[link.name]?.presence.flatMap { $0.index == link.index ? $0 : nil }
+                    ?? Presence(link, isFirst: !state.hasLooked, at: now)
+                presence.take(link, at: now)
+                seen.presence = presence
+                let isMade = toolkit.hasMade(link) || presence.isBack(at: now)
+                if link.isUp, isMade, !unfinished.contains(link.name) { seen.loss = nil }
+                let isYoung = link.isUp ? seen.loss != nil : presence.isNew(at: now)
+                if isYoung || unfinished.contains(link.name) { young.insert(link.name) }
+                state.seen[link.name] = seen
             }
-            return (state.seen, isNew)
+            state.hasLooked = true
+            return (young, isNew)
         }
         if isNew { wakeup.ring() }
+        return young
+    }
+
+    /// The interfaces that were there, or that are named, and are not there now.
+    private func missing(_ links: [NetworkLink], _ config: Config) -> [InterfaceLook] {
+        let named = Set(config.mesh.interfaces.filter(isName))
+        let present = Set(links.map(\.name))
+        let seen = state.withLock { $0.seen }
         var waited: Duration = .zero
         return named.union(seen.keys).subtracting(present).sorted().map { name in
             var look = InterfaceLook(name: name)
+            // The next one by this name is another one.
+            state.withLock { $0.seen[name]?.presence = nil }
             guard waited < SickList.timeLimit else {
                 look.failure = "there was no time to ask what became of it"
                 return look
@@ -172,7 +191,9 @@ extension MeshModule {
         look.device = device
         if link.isUp { toolkit.remember(link) }
         let text = network.configuration(link.name)
-        look.hasFile = text != nil || network.hasConfiguration(link.name)
+        if text == nil { look.fileFault = network.configurationFault(link.name) }
+        look.hasFile =
+            text != nil || look.fileFault != nil || network.hasConfiguration(link.name)
         switch written(link.name, text) {
         case .success(let file):
             look.configured = file.peers

@@ -29,6 +29,7 @@ package final class MeshModule: AntibodyModule {
         var sick = SickList()
         /// Interfaces that were there once.
         var seen: [String: Seen] = [:]
+        var hasLooked = false
         /// The interfaces that lead to endpoints, by number.
         var underlays: Set<Int32> = []
         /// The same, as far as this look has come.
@@ -46,6 +47,8 @@ package final class MeshModule: AntibodyModule {
         var misses = 0
         /// How it was lost; `nil`: it was not.
         var loss: Loss?
+        /// As it was seen last; `nil`: not by this process.
+        var presence: Presence?
     }
 
     /// What is used of a configuration file.

@@ -26,6 +26,9 @@ package protocol MeshNetwork: Sendable {
     func configuration(_ name: String) -> [UInt8]?
     /// Whether there is something by the name of an interface's configuration file, readable or not.
     func hasConfiguration(_ name: String) -> Bool
+    /// Why an interface's configuration file is of no use, where that is not its content; `nil`: it can be
+    /// read, or there is to be none.
+    func configurationFault(_ name: String) -> String?
 }
 
 /// The real node.
@@ -105,6 +108,19 @@ package struct NodeNetwork: MeshNetwork {
         return lstat(root.real(Self.path(name)), &status) == 0 || errno != ENOENT
     }
 
+    package func configurationFault(_ name: String) -> String? {
+        // Whoever may not read it knows nothing of it.
+        guard geteuid() == 0 else { return nil }
+        guard hasConfiguration(name) else {
+            let template = root.real(Self.path(name) + ".template")
+            return access(template, F_OK) == 0 ? "it is not there, and its template is" : nil
+        }
+        do throws(FileFailure) {
+            _ = try HostFiles(root: root).read(Self.path(name), limit: WireGuardConf.limit)
+            return nil
+        } catch { return "it cannot be read: \(error)" }
+    }
+
     /// Where an interface's configuration is, as the node sees it.
     package static func path(_ name: String) -> String { "/etc/wireguard/\(name).conf" }
 }
@@ -169,15 +185,30 @@ enum WireGuardQuick {
         return access(program, X_OK) == 0 ? nil : "\(program) is not installed"
     }
 
-    /// Makes the interface of a file. What it starts lives on when this process ends. A program of the
-    /// file's may take its time when the interface is there already: with it the tunnel would be killed.
+    /// Makes the interface of a file. What it starts lives on when this process ends. What the file runs
+    /// may take its time when the interface is on already: with it the tunnel would be killed.
     ///
-    /// - Returns: why that failed; `nil`: it did not.
-    static func up(_ path: String, timeLimit: Duration, isUp: () -> Bool) -> String? {
+    /// - Returns: why that failed, and whether it goes on.
+    static func up(
+        _ name: String, _ path: String, timeLimit: Duration
+    ) -> (failure: String?, running: pid_t?) {
+        func link() -> NetworkLink? {
+            ((try? NetworkLinks.all()) ?? []).first { $0.name == name }
+        }
+        var running: pid_t?
         do throws(Subprocess.Failure) {
-            let code = try Subprocess(program, ["up", path], timeLimit: timeLimit)
-                .complete(unless: isUp)
-            return code == nil || code == 0 ? nil : "exit code \(code ?? 0)"
-        } catch { return "\(error)" }
+            let code = try Subprocess(program, ["up", path], timeLimit: timeLimit).complete {
+                child in
+                running = link()?.isUp == true ? child : nil
+                return running != nil
+            }
+            return (code ?? 0 == 0 ? nil : "exit code \(code ?? 0)", running)
+        } catch {
+            // Killed amid its work, it leaves one behind that is no tunnel.
+            if case .timedOut = error, let link = link(), link.kind == "wireguard", !link.isUp {
+                try? NetworkLinks.remove(link.index)
+            }
+            return ("\(error)", nil)
+        }
     }
 }

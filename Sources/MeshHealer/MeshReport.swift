@@ -46,6 +46,8 @@ enum MeshReport {
             }
             return symptom(.critical, "is gone: \(mishap)", "gone")
         }
+        // Somebody is about to switch it on, or has not come to the end.
+        if look.isUnfinished { return symptom(nil, "is being made") }
         guard link.isUp else {
             return symptom(.critical, "is down: its interface is switched off", "interface_down")
         }
@@ -55,7 +57,7 @@ enum MeshReport {
                 "hung")
         }
         if let failure = look.failure { return symptom(nil, "does not say how it is: \(failure)") }
-        return look.isUnfinished ? symptom(nil, "is being made") : symptom(.ok, "is up")
+        return symptom(.ok, "is up")
     }
 
     /// The three faults that a peer can have, of which it has one at most.

@@ -46,14 +46,50 @@ final class MeshToolkit: Sendable {
 
     func remembered(_ name: String) -> LinkSnapshot? { memory.withLock { $0[name]?.snapshot } }
 
-    /// The interfaces that an action is making anew just now.
-    private let making = Mutex<Set<String>>([])
+    /// How long what makes an interface may go on after its action.
+    private static let goingLimit: Duration = .seconds(600)
 
-    var unfinished: Set<String> { making.withLock { $0 } }
+    /// What actions make anew.
+    private struct Work {
+        /// Just now.
+        var names: Set<String> = []
+        /// Programs that go on after their actions, and until when they count.
+        var going: [String: (child: pid_t, until: Duration)] = [:]
+        /// What was made last: the interface's number.
+        var made: [String: Int32] = [:]
+    }
 
-    /// Something makes an interface anew. Until it is through, what is there may be taken away again.
-    func begin(_ name: String) { making.withLock { _ = $0.insert(name) } }
-    func end(_ name: String) { making.withLock { _ = $0.remove(name) } }
+    private let work = Mutex(Work())
+
+    /// The interfaces that are being made anew by an action. Until it is through, what is there may be
+    /// taken away again.
+    var unfinished: Set<String> {
+        let now = SteadyClock.sinceBoot()
+        return work.withLock { work in
+            work.going = work.going.filter {
+                Subprocess.goesOn($0.value.child) && now < $0.value.until
+            }
+            return work.names.union(work.going.keys)
+        }
+    }
+
+    func begin(_ name: String) { work.withLock { _ = $0.names.insert(name) } }
+
+    /// - `made`: the interface is there, and will stay.
+    /// - `running`: the program that has made it, when that goes on.
+    func end(_ name: String, made: NetworkLink? = nil, running: pid_t? = nil) {
+        let until = SteadyClock.sinceBoot() + Self.goingLimit
+        work.withLock { work in
+            work.names.remove(name)
+            work.made[name] = made?.index
+            work.going[name] = running.map { ($0, until) }
+        }
+    }
+
+    /// Whether an action has made an interface, and all that belongs to it.
+    func hasMade(_ link: NetworkLink) -> Bool {
+        work.withLock { $0.made[link.name] == link.index }
+    }
 
     /// Peers that answer no echo, and when they were heard last at the place where they are.
     private let heard = Mutex<[EchoBook.Key: Timestamp]>([:])
@@ -160,7 +196,11 @@ final class MeshToolkit: Sendable {
                 return "\(address) is not routed into it (\(errnoText(code)))"
             }
         }
-        guard asksFile, network.hasConfiguration(link.name) else { return nil }
+        guard asksFile else { return nil }
+        if peer == nil, let fault = network.configurationFault(link.name) {
+            return "its configuration file is of no use: \(fault)"
+        }
+        guard network.hasConfiguration(link.name) else { return nil }
         switch configuration(link.name) {
         // That is the interface's trouble, not the peer's.
         case .failure(let failure): return peer == nil ? failure.reason : nil

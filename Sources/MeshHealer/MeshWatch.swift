@@ -15,13 +15,13 @@ package struct InterfaceLook: Sendable {
     package var failure: String?
     /// Nothing has come through it for a while either.
     package var isHung = false
-    /// An action is making it anew just now, which may fail.
+    /// It is being made, which may fail.
     package var isUnfinished = false
     /// There is a configuration file, understood or not.
     package var hasFile = false
     /// The file is written from what runs, and not the other way round.
     package var isSaved = false
-    /// Why the file cannot be understood.
+    /// Why the file is of no use.
     package var fileFault: String?
     /// What is written, when there is a file that can be understood.
     package var configured: [ConfiguredPeer]?
@@ -114,6 +114,7 @@ package struct MeshWatch: Sendable {
         for look in looks where !look.isRemoved {
             let tunnel = EchoBook.Key(interface: look.name, peer: "")
             present.insert(tunnel)
+            if look.isUnfinished { held.insert(tunnel) }
             guard look.isRead else {
                 let known = Array(peers.keys) + raised.keys.map { .init(resource: $0.resource) }
                 let own = known.filter { $0.interface == look.name } + [tunnel]
@@ -287,8 +288,8 @@ package struct MeshWatch: Sendable {
 
     // MARK: What lasts and what is over
 
-    /// What was raised about what is not known now: all of it about interfaces that were not read, the
-    /// faults of peers of the others.
+    /// What was raised about what is not known now: all of it about interfaces that were not read; of the
+    /// others the faults of peers, and that they were down while they are being made.
     private func lasting(
         _ held: Set<EchoBook.Key>, _ read: Set<String>, said symptoms: [Symptom]
     ) -> [Symptom] {
@@ -302,7 +303,9 @@ package struct MeshWatch: Sendable {
         return raised.sorted { $0.key < $1.key }.compactMap { thing, symptom in
             let key = EchoBook.Key(resource: thing.resource)
             guard held.contains(key), !said.contains(thing) else { return nil }
-            let isFault = PeerFault(rawValue: thing.type) != nil && !key.peer.isEmpty
+            let isFault =
+                thing.type == MeshReport.tunnelType
+                || PeerFault(rawValue: thing.type) != nil && !key.peer.isEmpty
             return isFault || !read.contains(key.interface) ? symptom : nil
         }
     }

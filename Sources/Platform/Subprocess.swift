@@ -88,9 +88,9 @@ package struct Subprocess: Sendable {
 
     /// The same for a program that is not to be killed once it has done what matters.
     ///
-    /// - `isDone`: asked when its time is over.
+    /// - `isDone`: asked when its time is over, with its process.
     /// - Returns: the exit code; `nil`: it has done what matters, and goes on.
-    package func complete(unless isDone: () -> Bool) throws(Failure) -> Int32? {
+    package func complete(unless isDone: (Int32) -> Bool) throws(Failure) -> Int32? {
         let end = ContinuousClock.now + timeLimit
         let (child, descriptor) = try spawn(isSilent: true)
         close(descriptor)
@@ -99,17 +99,17 @@ package struct Subprocess: Sendable {
 
     private func wait(_ child: pid_t, until end: ContinuousClock.Instant) throws(Failure) -> Int32 {
         // What is never left to itself ends, or is killed.
-        try wait(child, until: end, unless: { false }) ?? 128 + SIGKILL
+        try wait(child, until: end, unless: { _ in false }) ?? 128 + SIGKILL
     }
 
     private func wait(
-        _ child: pid_t, until end: ContinuousClock.Instant, unless isDone: () -> Bool
+        _ child: pid_t, until end: ContinuousClock.Instant, unless isDone: (pid_t) -> Bool
     ) throws(Failure) -> Int32? {
         switch Children.wait(child, until: end) {
         case .ended(let status): return Self.exitCode(status)
         case .lost: throw .lost(program: program)
         case .alive:
-            if isDone() {
+            if isDone(child) {
                 Children.leave(child)
                 return nil
             }
@@ -117,6 +117,9 @@ package struct Subprocess: Sendable {
             throw .timedOut(program: program)
         }
     }
+
+    /// Whether a program that was left to itself goes on.
+    package static func goesOn(_ child: Int32) -> Bool { Children.isLeft(child) }
 
     private static func exitCode(_ status: Int32) -> Int32 {
         let signal = status & 0x7F
@@ -240,6 +243,12 @@ private enum Children {
             children.removeAll { waitpid($0, nil, WNOHANG) != 0 }
             return children.count
         }
+    }
+
+    /// Whether one that was left alone has not ended.
+    static func isLeft(_ child: pid_t) -> Bool {
+        _ = collect()
+        return unending.withLock { $0.contains(child) }
     }
 
     /// Waits for the end of a child.

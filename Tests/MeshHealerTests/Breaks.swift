@@ -133,6 +133,13 @@ extension Break {
             harm: { try $0.writeFile("this is not a configuration\n") },
             check: { #expect($0.directory.read("\($0.tunnel("a")).conf") == $0.text()) }),
         Break(
+            name: "A's file has gone, and its template has not", type: "config_drift",
+            isInterface: true, action: "regenerate_config",
+            ladder: ["config_drift": "[restart_wireguard, regenerate_config]"],
+            prepare: { try $0.directory.write("\($0.tunnel("a")).conf.template", $0.text()) },
+            harm: { unlink("\($0.directory.path)/etc/wireguard/\($0.tunnel("a")).conf") },
+            check: { #expect($0.directory.read("\($0.tunnel("a")).conf") == $0.text()) }),
+        Break(
             name: "A's file is spoilt, and its template is not", type: "config_drift",
             also: ["peer_unreachable"], isInterface: false, action: "regenerate_config",
             ladder: ["config_drift": "[regenerate_config]"],

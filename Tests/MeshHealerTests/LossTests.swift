@@ -76,12 +76,19 @@ struct LossTests {
             node.mishaps["wg0"] = "it crashed"
         }
         await course.look()
-        #expect(course.severity("tunnel_down", "wg0") == .critical)
+        #expect(course.sample.raised["tunnel_down wg0"] == .critical)
         course.change { $0.mishaps = [:] }
         await course.look(30)
-        #expect(course.severity("tunnel_down", "wg0") == .critical)
+        #expect(course.sample.raised["tunnel_down wg0"] == .critical)
+        // What is there for a moment is not back, amid somebody's wg-quick.
         course.change { $0.links = [link] }
+        await course.look(2)
+        #expect(course.sample.raised["tunnel_down wg0"] == .critical)
+        course.change { $0.links = [] }
         await course.look()
+        #expect(course.sample.raised["tunnel_down wg0"] == .critical)
+        course.change { $0.links = [link] }
+        await course.look(3)
         #expect(course.severity("tunnel_down", "wg0") == .ok)
         // Who removes it now has meant to.
         course.change { $0.links = [] }
@@ -105,20 +112,58 @@ struct LossTests {
             node.links = [link]
             node.mishaps = [:]
         }
-        await course.look(3)
-        #expect(course.severity("tunnel_down", "wg0") == nil)
+        await course.look(20)
+        #expect(course.sample.raised["tunnel_down wg0"] == .critical)
         // It fails, and what it has made goes with it.
         course.change { $0.links = [] }
         await course.look()
         toolkit.end("wg0")
         await course.look()
-        #expect(course.severity("tunnel_down", "wg0") == .critical)
+        #expect(course.sample.raised["tunnel_down wg0"] == .critical)
         toolkit.begin("wg0")
         course.change { $0.links = [link] }
         await course.look()
-        toolkit.end("wg0")
+        #expect(course.sample.raised["tunnel_down wg0"] == .critical)
+        toolkit.end("wg0", made: link)
         await course.look()
         #expect(course.severity("tunnel_down", "wg0") == .ok)
+    }
+
+    @Test("that somebody is just making are not switched off; those that stay so are")
+    func halfBuilt() async {
+        let course = Course(Self.node())
+        await course.look()
+        var link = NetworkLink(index: 7, name: "wg1", flags: 0, kind: "wireguard")
+        course.change { node in
+            node.links.append(link)
+            node.devices["wg1"] = WireGuardDevice(name: "wg1", listenPort: 1, peers: [])
+        }
+        await course.look(23)
+        #expect(course.severity("tunnel_down", "wg1") == nil)
+        #expect(course.sample.raised.isEmpty)
+        await course.look(2)
+        #expect(course.severity("tunnel_down", "wg1") == .critical)
+        // Made once more under the same name it is another one; and off after it was on, it is off at once.
+        link.index = 8
+        course.change { $0.links[1] = link }
+        await course.look(20)
+        course.change { $0.links[1].flags = 0x41 }
+        await course.look()
+        #expect(course.severity("tunnel_down", "wg1") == .ok)
+        course.change { $0.links[1].flags = 0 }
+        await course.look()
+        #expect(course.severity("tunnel_down", "wg1") == .critical)
+    }
+
+    @Test("that were off when the agent was started are so after a moment, whatever the clock does")
+    func first() async {
+        var node = Self.node()
+        node.links[0].flags = 0
+        let course = Course(node)
+        #expect(await course.module.sample(at: at(1000)).raised.isEmpty)
+        #expect(await course.module.sample(at: at(10)).raised.isEmpty)
+        #expect(await course.module.sample(at: at(24)).raised.isEmpty)
+        #expect(await course.module.sample(at: at(25)).raised == ["tunnel_down wg0": .critical])
     }
 
     @Test(

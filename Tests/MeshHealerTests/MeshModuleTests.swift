@@ -178,7 +178,18 @@ struct MeshModuleTests {
         #expect(await module.sample(at: at(20)).severity("config_drift", "wg0") == .ok)
     }
 
-    @Test("a file that is written from what runs is never differed from, and gives no rights")
+    @Test("a file that has gone, or cannot be read, is a difference while it is to be there")
+    func fileFault() async {
+        let network = FakeNetwork(.init(peer(1, "10.88.0.2/32")))
+        let module = module(network)
+        network.node.withLock { $0.fileFaults["wg0"] = "it is not there, and its template is" }
+        _ = await module.sample(at: at(0))
+        #expect(await module.sample(at: at(15)).raised == ["config_drift wg0": .warning])
+        network.node.withLock { $0.fileFaults = [:] }
+        #expect(await module.sample(at: at(20)).severity("config_drift", "wg0") == .ok)
+    }
+
+    @Test("a file that is written from what runs is never differed from")
     func saved() async {
         var node = FakeNetwork.Node(peer(1, "10.88.0.9/32"))
         node.files["wg0"] = """

@@ -38,6 +38,40 @@ struct RemakeTests {
         #expect(toolkit.unfinished.isEmpty)
     }
 
+    @Test(
+        "a tunnel that is up is not killed for what its file runs after that; one that fails is not made"
+    )
+    func slow() async throws {
+        let tunnels = try Tunnels()
+        let tunnel = tunnels.tunnel("a")
+        func write(_ line: String) throws {
+            try tunnels.writeFile(
+                tunnels.text().replacingOccurrences(
+                    of: "[Interface]", with: "[Interface]\nPostUp = \(line)"))
+        }
+        let toolkit = toolkit(tunnels)
+        var verb = RestartWireGuard(toolkit: toolkit)
+        let gate = "\(tunnels.directory.path)/gate"
+        try write("while ! test -e '\(gate)'; do sleep 0.1; done")
+        tunnels.stop("a")
+        verb.startTime = .seconds(3)
+        let done = try await tunnels.perform(verb, tunnel)
+        #expect(steps(done.result) == ["wg_quick_up"], "\(done)")
+        #expect("\(done)".contains("goes on"), "\(done)")
+        #expect(toolkit.unfinished == [tunnel])
+        try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
+        _ = FileManager.default.createFile(atPath: gate, contents: nil)
+        for _ in 0..<6000 where !toolkit.unfinished.isEmpty { usleep(10_000) }
+        #expect(toolkit.unfinished.isEmpty)
+        try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
+        try tunnels.killQuick()
+        try write("false")
+        verb.startTime = .seconds(20)
+        let failed = try await tunnels.perform(verb, tunnel)
+        #expect(failed.reason.contains("exit code 1"), "\(failed)")
+        #expect(toolkit.unfinished.isEmpty)
+    }
+
     @Test("the rules of a full tunnel are there once, however often it is made anew")
     func rules() async throws {
         let tunnels = try Tunnels()

@@ -263,6 +263,7 @@ final class RealRoutes: MeshNetwork {
         base.ranges(inTable: table, isV6: isV6)
     }
     func hasConfiguration(_ name: String) -> Bool { base.hasConfiguration(name) }
+    func configurationFault(_ name: String) -> String? { base.configurationFault(name) }
     func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way? {
         base.way(to: address, mark: mark)
     }

@@ -38,6 +38,8 @@ final class FakeNetwork: MeshNetwork {
         /// The addresses that answer.
         var answering: Set<IPAddress> = []
         var files: [String: String] = [:]
+        /// Why files are of no use.
+        var fileFaults: [String: String] = [:]
         var isBroken = false
         var echoes = 0
     }
@@ -106,6 +108,8 @@ final class FakeNetwork: MeshNetwork {
     }
 
     func hasConfiguration(_ name: String) -> Bool { node.withLock { $0.files[name] != nil } }
+
+    func configurationFault(_ name: String) -> String? { node.withLock { $0.fileFaults[name] } }
 }
 
 /// A key that is none of anybody's.

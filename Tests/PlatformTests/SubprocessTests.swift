@@ -96,7 +96,7 @@ import Testing
         let slow = Subprocess(
             "/bin/sh", ["-c", "echo $$ > \(file); exec sleep 1000"], timeLimit: .milliseconds(50))
         var child: pid_t?
-        let code = try slow.complete(unless: {
+        let code = try slow.complete(unless: { _ in
             // It may not have come so far yet.
             for _ in 0..<6000 where child == nil {
                 let text = (try? String(contentsOfFile: file, encoding: .utf8)) ?? ""
@@ -107,13 +107,15 @@ import Testing
         })
         #expect(code == nil)
         let left = try #require(child)
-        #expect(kill(left, 0) == 0)
+        #expect(Subprocess.goesOn(left))
         kill(left, SIGKILL)
+        for _ in 0..<6000 where Subprocess.goesOn(left) { usleep(10_000) }
+        #expect(!Subprocess.goesOn(left))
         #expect(throws: Subprocess.Failure.timedOut(program: "/bin/sh")) {
-            try slow.complete(unless: { false })
+            try slow.complete(unless: { _ in false })
         }
         let quick = Subprocess("/bin/sh", ["-c", "exit 3"], timeLimit: .seconds(60))
-        #expect(try quick.complete(unless: { true }) == 3)
+        #expect(try quick.complete(unless: { _ in true }) == 3)
     }
 
     @Test(

@@ -78,11 +78,11 @@ package enum Drift {
         peer: "", kind: "no_peers", meaning: "the configuration file names no peer",
         details: ["difference": "no_peers"])
 
-    /// The file cannot be understood, and why not.
+    /// The file is of no use, and why not.
     package static func file(_ fault: String) -> Finding {
         Finding(
             peer: "", kind: "file",
-            meaning: "the configuration file cannot be understood: \(fault)",
+            meaning: "the configuration file is of no use: \(fault)",
             details: ["difference": "file", "fault": .string(fault)])
     }
 

@@ -17,6 +17,8 @@ struct RestartWireGuard: Verb {
     let toolkit: MeshToolkit
     /// The steps it may take.
     var allowed = Step.allCases
+    /// How long an interface may take to be made; what its file runs afterwards may take longer.
+    var startTime: Duration = .seconds(20)
 
     init(toolkit: MeshToolkit) { self.toolkit = toolkit }
 
@@ -39,8 +41,6 @@ struct RestartWireGuard: Verb {
 
     /// How long a step may take to show its effect: WireGuard tries to shake hands every five seconds.
     static let stepTime: Duration = .seconds(6)
-    /// How long an interface may take to be made; what its file runs afterwards may take longer.
-    static let startTime: Duration = .seconds(20)
     /// All steps together; then the agent would report an unknown outcome.
     static let totalTime: Duration = .seconds(26)
     /// Peers that are waited for at most.
@@ -172,7 +172,8 @@ struct RestartWireGuard: Verb {
         case .failure(let failure): file = failure.reason
         case .success(let conf):
             if conf.privateKey == nil, !conf.setsKey {
-                file = "the configuration file holds no private key, nor a PostUp that sets one"
+                file =
+                    "the configuration file holds no valid private key, nor a PostUp that sets one"
             }
         }
         guard Systemd.isRunning(toolkit.root) else {
@@ -310,7 +311,7 @@ struct RestartWireGuard: Verb {
             let startedAt = SteadyClock.wallTime()
             var entry: JSON.Object = ["step": .string(step.rawValue)]
             do throws(VerbFailure) {
-                try take(step, subject, ill, left)
+                entry["note"] = try take(step, subject, ill, left).map(JSON.string)
                 let rest = end - SteadyClock.sinceBoot()
                 let isBack = try wait(
                     subject, step, ill, since: startedAt, atMost: min(Self.stepTime, rest))

@@ -250,22 +250,30 @@ struct WireGuardRepair: Sendable {
 
     // MARK: The link
 
-    /// Makes an interface anew by what starts it, which gives the reason when it fails. `wg-quick` adds
-    /// the rules of a full tunnel that are there already from before the interface was lost once more.
-    func make(_ name: String, _ start: () -> String?) throws(VerbFailure) {
+    /// Makes an interface anew by what starts it, which says why it fails and whether it goes on.
+    /// `wg-quick` adds the rules of a full tunnel that are there already from before the interface was lost
+    /// once more.
+    ///
+    /// - Returns: what else is to be said; `nil`: nothing.
+    func make(
+        _ name: String, _ start: () -> (failure: String?, running: pid_t?)
+    ) throws(VerbFailure) -> String? {
         let rules = (try? NetworkRules.all()) ?? []
         toolkit.begin(name)
-        defer { toolkit.end(name) }
-        if let failure = start() { throw MeshToolkit.transient(failure) }
+        var (failure, running) = start()
         // A file without a key leaves it to a program that may have failed, unseen.
-        if case .success(let conf) = toolkit.configuration(name), conf.privateKey == nil,
-            runningKey(name) == nil
+        if failure == nil, case .success(let conf) = toolkit.configuration(name),
+            conf.privateKey == nil, runningKey(name) == nil
         {
-            throw MeshToolkit.transient("\(name) is there, and has been given no private key")
+            failure = "\(name) is there, and has been given no private key"
         }
+        let isMade = failure == nil && running == nil
+        toolkit.end(name, made: isMade ? try? toolkit.link(name) : nil, running: running)
+        if let failure { throw MeshToolkit.transient(failure) }
         for rule in NetworkRules.doubled(rules, now: (try? NetworkRules.all()) ?? []) {
             try? NetworkRules.remove(rule)
         }
+        return running.map { _ in "what its file runs after that goes on" }
     }
 
     /// Switches an interface on, and brings back the addresses and routes that went with it: those that
