@@ -13,16 +13,21 @@ extension MeshModule {
 
     /// Looks at all interfaces. Blocks for a few seconds at most.
     func look(at now: Timestamp) throws(NetlinkFailure) -> [InterfaceLook] {
+        // Before and after: what is being made when the links are listed is known to be.
+        var unfinished = toolkit.unfinished
         let links = try network.links()
+        unfinished.formUnion(toolkit.unfinished)
         let config = state.withLock { $0.config }
         let named = links.filter { matches($0.name, config.mesh.interfaces) }
         let found = named.filter { isSick($0) || network.isWireGuard($0) }
         let names = Set(found.map(\.name))
         let devices = read(found)
+        let young = note(found, unfinished, config, at: now)
         var looks: [InterfaceLook] = []
         var room = MeshWatch.peerLimit
         for link in found {
             var look = InterfaceLook(name: link.name, link: link)
+            look.isUnfinished = young.contains(link.name)
             switch devices[link.name] {
             case .success(let device): fill(&look, link, device, config, links, &room, at: now)
             case .failure(let failure):
@@ -33,7 +38,7 @@ extension MeshModule {
             looks.append(look)
         }
         looks += lapsed(named.filter { !names.contains($0.name) })
-        looks += missing(found, links, config)
+        looks += missing(links, config)
         let keys = Set(looks.flatMap { $0.peers.map(\.key) })
         // A failed read says nothing about which peers there are.
         let unread = Set(looks.filter { !$0.isRemoved && $0.device == nil }.map(\.name))
@@ -106,25 +111,48 @@ extension MeshModule {
         }
     }
 
-    /// The interfaces that were there, or that are named, and are not there now.
-    private func missing(
-        _ found: [NetworkLink], _ links: [NetworkLink], _ config: Config
-    ) -> [InterfaceLook] {
-        let named = Set(config.mesh.interfaces.filter(isName))
-        let present = Set(links.map(\.name))
-        let (seen, isNew) = state.withLock { state in
+    /// Notes which interfaces there are; returns those that are being made, as far as can be told: they may
+    /// yet go again, and then are lost as before.
+    private func note(
+        _ found: [NetworkLink], _ unfinished: Set<String>, _ config: Config, at now: Timestamp
+    ) -> Set<String> {
+        let (young, isNew) = state.withLock { state in
             // What the settings do not mean any more, or somebody has removed for good, is not missed.
             state.seen = state.seen.filter {
                 $0.value.misses < Self.missLimit && matches($0.key, config.mesh.interfaces)
             }
             let isNew = found.contains { state.seen[$0.name] == nil }
-            for link in found { state.seen[link.name] = Seen(kind: link.kind) }
-            return (state.seen, isNew)
+            var young: Set<String> = []
+            for link in found {
+                var seen = Seen(kind: link.kind, loss: state.seen[link.name]?.loss)
+                var presence =
+                    state.seen[link.name]?.presence.flatMap { $0.index == link.index ? $0 : nil }
+                    ?? Presence(link, isFirst: !state.hasLooked, at: now)
+                presence.take(link, at: now)
+                seen.presence = presence
+                let isMade = toolkit.hasMade(link) || presence.isBack(at: now)
+                if link.isUp, isMade, !unfinished.contains(link.name) { seen.loss = nil }
+                let isYoung = link.isUp ? seen.loss != nil : presence.isNew(at: now)
+                if isYoung || unfinished.contains(link.name) { young.insert(link.name) }
+                state.seen[link.name] = seen
+            }
+            state.hasLooked = true
+            return (young, isNew)
         }
         if isNew { wakeup.ring() }
+        return young
+    }
+
+    /// The interfaces that were there, or that are named, and are not there now.
+    private func missing(_ links: [NetworkLink], _ config: Config) -> [InterfaceLook] {
+        let named = Set(config.mesh.interfaces.filter(isName))
+        let present = Set(links.map(\.name))
+        let seen = state.withLock { $0.seen }
         var waited: Duration = .zero
         return named.union(seen.keys).subtracting(present).sorted().map { name in
             var look = InterfaceLook(name: name)
+            // The next one by this name is another one.
+            state.withLock { $0.seen[name]?.presence = nil }
             guard waited < SickList.timeLimit else {
                 look.failure = "there was no time to ask what became of it"
                 return look
@@ -133,7 +161,7 @@ extension MeshModule {
             defer { waited += SteadyClock.sinceBoot() - started }
             let isNamed = named.contains(name)
             do throws(WireGuardFailure) {
-                look.mishap = try network.mishap(name)
+                look.mishap = try loss(name)?.reason
             } catch { look.failure = isNamed ? nil : error.reason }
             if look.mishap == nil, isNamed {
                 look.mishap = "mesh.interfaces names it, and it is not there"
@@ -141,6 +169,17 @@ extension MeshModule {
             if look.isRemoved { state.withLock { $0.seen[name]?.misses += 1 } }
             return look
         }
+    }
+
+    /// How an interface that is not there was lost; `nil`: somebody has removed it.
+    private func loss(_ name: String) throws(WireGuardFailure) -> Loss? {
+        let mishap = try network.mishap(name)
+        let former = state.withLock { $0.seen[name]?.loss }
+        let loss = Loss.now(
+            former, mishap, hasFile: network.hasConfiguration(name),
+            isStopped: network.isStopped(name))
+        state.withLock { $0.seen[name]?.loss = loss }
+        return loss
     }
 
     // MARK: What runs and what is written
@@ -152,20 +191,29 @@ extension MeshModule {
         look.device = device
         if link.isUp { toolkit.remember(link) }
         let text = network.configuration(link.name)
-        let file = written(link.name, text)
-        look.hasFile = text != nil
-        look.configured = file?.peers
-        look.configuredPort = file?.listenPort
-        if let file, file.makesRoutes, link.isUp {
-            look.lostRoutes = LostRoutes(network: network).find(
-                link, file.peers, config.local.mesh.routes)
+        if text == nil { look.fileFault = network.configurationFault(link.name) }
+        look.hasFile =
+            text != nil || look.fileFault != nil || network.hasConfiguration(link.name)
+        switch written(link.name, text) {
+        case .success(let file):
+            look.configured = file.peers
+            look.configuredPort = file.listenPort
+            look.isSaved = file.isSaved
+            if link.isUp, !file.isSaved {
+                look.lostRoutes = LostRoutes(network: network).find(
+                    link, file.peers, file.routes, config.local.mesh.routes)
+            }
+        case .failure(let failure): look.fileFault = failure.reason
+        case nil: break
         }
         look.peers = facts(device, look.configured, config, links, room, at: now)
         room -= look.peers.count
     }
 
     /// What the file says, parsed again only when it has changed.
-    private func written(_ name: String, _ text: [UInt8]?) -> Written? {
+    private func written(
+        _ name: String, _ text: [UInt8]?
+    ) -> Result<Written, WireGuardFailure>? {
         guard let text else {
             state.withLock { $0.written[name] = nil }
             return nil
@@ -174,11 +222,14 @@ extension MeshModule {
         if let known = state.withLock({ $0.written[name] }), known.fingerprint == fingerprint {
             return known.file
         }
-        let file = (try? WireGuardConf(text)).map { conf in
-            Written(
-                peers: conf.peers, listenPort: conf.listenPort,
-                makesRoutes: conf.isForQuick && conf.makesRoutes)
-        }
+        let file: Result<Written, WireGuardFailure>
+        do throws(WireGuardFailure) {
+            let conf = try WireGuardConf(text)
+            file = .success(
+                Written(
+                    peers: conf.peers, listenPort: conf.listenPort, isSaved: conf.isSaved,
+                    routes: conf.routes))
+        } catch { file = .failure(error) }
         state.withLock { $0.written[name] = (fingerprint, file) }
         return file
     }
@@ -199,7 +250,9 @@ extension MeshModule {
             facts.sent = peer.sent
             facts.endpoint = peer.endpoint
             let entry = written[peer.publicKey]
-            facts.configuredEndpoint = entry?.endpoint
+            // Who was put where its name stands for now has not moved.
+            facts.configuredEndpoint =
+                toolkit.isPlaced(key, at: peer.endpoint) ? peer.endpoint : entry?.endpoint
             facts.isWanted = config.local.mesh.routes.contains {
                 $0.peer.isEmpty ? $0.interface == device.name : $0.peer == peer.publicKey
             }

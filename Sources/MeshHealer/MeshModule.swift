@@ -29,12 +29,14 @@ package final class MeshModule: AntibodyModule {
         var sick = SickList()
         /// Interfaces that were there once.
         var seen: [String: Seen] = [:]
+        var hasLooked = false
         /// The interfaces that lead to endpoints, by number.
         var underlays: Set<Int32> = []
         /// The same, as far as this look has come.
         var newUnderlays: Set<Int32> = []
         /// Configuration files, as they were read last.
-        var written: [String: (fingerprint: String, file: Written?)] = [:]
+        var written: [String: (fingerprint: String, file: Result<Written, WireGuardFailure>)] =
+            [:]
     }
 
     /// An interface that was there once.
@@ -43,14 +45,20 @@ package final class MeshModule: AntibodyModule {
         var kind: String?
         /// How often it has been missed since without a mishap.
         var misses = 0
+        /// How it was lost; `nil`: it was not.
+        var loss: Loss?
+        /// As it was seen last; `nil`: not by this process.
+        var presence: Presence?
     }
 
     /// What is used of a configuration file.
     struct Written {
         var peers: [ConfiguredPeer]
         var listenPort: Int?
-        /// Whether it calls for routes.
-        var makesRoutes: Bool
+        /// It is written from what runs.
+        var isSaved: Bool
+        /// The routes that it calls for.
+        var routes: QuickRoutes
     }
 
     let network: any MeshNetwork
@@ -93,7 +101,10 @@ package final class MeshModule: AntibodyModule {
         state.withLock { state in
             state.watch.recall(raised)
             // What has gone while nobody looked has gone.
-            for name in state.watch.troubled { state.seen[name] = Seen(kind: nil) }
+            for name in state.watch.troubled {
+                let tunnel = AlertKeeper.Key(type: MeshReport.tunnelType, resource: name)
+                state.seen[name] = Seen(kind: nil, loss: raised[tunnel].map { _ in .recalled })
+            }
         }
     }
 
@@ -110,6 +121,7 @@ package final class MeshModule: AntibodyModule {
         }
         let (verdicts, omitted) = state.withLock { state in
             sample.symptoms = state.watch.observe(looks, at: now)
+            toolkit.note(heard: state.watch.heard)
             return (state.watch.verdicts, state.watch.omitted)
         }
         sample.metadata = MeshReport.metadata(looks, verdicts, omitted: omitted, at: now)

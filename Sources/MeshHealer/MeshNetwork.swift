@@ -8,17 +8,27 @@ package protocol MeshNetwork: Sendable {
     /// Whether a link is a WireGuard interface.
     func isWireGuard(_ link: NetworkLink) -> Bool
     func device(_ link: NetworkLink) throws(WireGuardFailure) -> WireGuardDevice
-    /// Why an interface that was there and is not was hardly meant to go; `nil`: somebody removed it.
+    /// Why an interface that was there and is not was hardly meant to go; `nil`: nothing shows that it
+    /// was not.
     ///
     /// - Throws: why nobody knows.
-    func mishap(_ name: String) throws(WireGuardFailure) -> String?
+    func mishap(_ name: String) throws(WireGuardFailure) -> Mishap?
+    /// Whether systemd says that the unit of an interface was stopped, and has not failed.
+    func isStopped(_ name: String) -> Bool
     /// Where the kernel would send a packet; `nil`: it does not say.
     func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way?
     /// The ranges that are routed out of a link, of one family; `nil`: the kernel does not say.
     func routed(_ link: NetworkLink, isV6: Bool) -> [IPPrefix]?
+    /// The ranges that a routing table knows, of one family; `nil`: the kernel does not say.
+    func ranges(inTable table: Int, isV6: Bool) -> [IPPrefix]?
     func echo(_ targets: [EchoTarget], limit: Duration) -> [EchoOutcome]
     /// The text of an interface's configuration file; `nil`: there is none, or it cannot be read.
     func configuration(_ name: String) -> [UInt8]?
+    /// Whether there is something by the name of an interface's configuration file, readable or not.
+    func hasConfiguration(_ name: String) -> Bool
+    /// Why an interface's configuration file is of no use, where that is not its content; `nil`: it can be
+    /// read, or there is to be none.
+    func configurationFault(_ name: String) -> String?
 }
 
 /// The real node.
@@ -53,16 +63,22 @@ package struct NodeNetwork: MeshNetwork {
         }
     }
 
-    package func mishap(_ name: String) throws(WireGuardFailure) -> String? {
+    package func mishap(_ name: String) throws(WireGuardFailure) -> Mishap? {
         if socket.presence(name) == .stale {
-            return "wireguard-go has ended without cleaning up: it crashed or was killed"
+            return Mishap("wireguard-go has ended without cleaning up: it crashed or was killed")
         }
         guard Systemd.isRunning(root) else { return nil }
         guard let isActive = Systemd.isActive("wg-quick@\(name).service") else {
             throw WireGuardFailure("systemd does not say how wg-quick@\(name).service is")
         }
         guard isActive else { return nil }
-        return "systemd's wg-quick@\(name).service is active"
+        return Mishap("systemd's wg-quick@\(name).service is active", isByUnit: true)
+    }
+
+    package func isStopped(_ name: String) -> Bool {
+        let unit = "wg-quick@\(name).service"
+        return Systemd.isRunning(root) && Systemd.isActive(unit) == false
+            && !Systemd.hasFailed(unit)
     }
 
     package func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way? {
@@ -74,12 +90,35 @@ package struct NodeNetwork: MeshNetwork {
         return routes.filter { $0.device == link.index && $0.table != 255 }.map(\.prefix)
     }
 
+    package func ranges(inTable table: Int, isV6: Bool) -> [IPPrefix]? {
+        guard let routes = try? NetworkRoutes.all(isV6: isV6) else { return nil }
+        return routes.filter { $0.table == table }.map(\.prefix)
+    }
+
     package func echo(_ targets: [EchoTarget], limit: Duration) -> [EchoOutcome] {
         probe.run(targets, limit: limit)
     }
 
     package func configuration(_ name: String) -> [UInt8]? {
         try? HostFiles(root: root).read(Self.path(name), limit: WireGuardConf.limit)
+    }
+
+    package func hasConfiguration(_ name: String) -> Bool {
+        var status = stat()
+        return lstat(root.real(Self.path(name)), &status) == 0 || errno != ENOENT
+    }
+
+    package func configurationFault(_ name: String) -> String? {
+        // Whoever may not read it knows nothing of it.
+        guard geteuid() == 0 else { return nil }
+        guard hasConfiguration(name) else {
+            let template = root.real(Self.path(name) + ".template")
+            return access(template, F_OK) == 0 ? "it is not there, and its template is" : nil
+        }
+        do throws(FileFailure) {
+            _ = try HostFiles(root: root).read(Self.path(name), limit: WireGuardConf.limit)
+            return nil
+        } catch { return "it cannot be read: \(error)" }
     }
 
     /// Where an interface's configuration is, as the node sees it.
@@ -146,13 +185,30 @@ enum WireGuardQuick {
         return access(program, X_OK) == 0 ? nil : "\(program) is not installed"
     }
 
-    /// Makes the interface of a file. What it starts lives on when this process ends.
+    /// Makes the interface of a file. What it starts lives on when this process ends. What the file runs
+    /// may take its time when the interface is on already: with it the tunnel would be killed.
     ///
-    /// - Returns: why that failed; `nil`: it did not.
-    static func up(_ path: String, timeLimit: Duration) -> String? {
+    /// - Returns: why that failed, and whether it goes on.
+    static func up(
+        _ name: String, _ path: String, timeLimit: Duration
+    ) -> (failure: String?, running: pid_t?) {
+        func link() -> NetworkLink? {
+            ((try? NetworkLinks.all()) ?? []).first { $0.name == name }
+        }
+        var running: pid_t?
         do throws(Subprocess.Failure) {
-            let code = try Subprocess(program, ["up", path], timeLimit: timeLimit).complete()
-            return code == 0 ? nil : "exit code \(code)"
-        } catch { return "\(error)" }
+            let code = try Subprocess(program, ["up", path], timeLimit: timeLimit).complete {
+                child in
+                running = link()?.isUp == true ? child : nil
+                return running != nil
+            }
+            return (code ?? 0 == 0 ? nil : "exit code \(code ?? 0)", running)
+        } catch {
+            // Killed amid its work, it leaves one behind that is no tunnel.
+            if case .timedOut = error, let link = link(), link.kind == "wireguard", !link.isUp {
+                try? NetworkLinks.remove(link.index)
+            }
+            return ("\(error)", nil)
+        }
     }
 }

@@ -46,6 +46,8 @@ enum MeshReport {
             }
             return symptom(.critical, "is gone: \(mishap)", "gone")
         }
+        // Somebody is about to switch it on, or has not come to the end.
+        if look.isUnfinished { return symptom(nil, "is being made") }
         guard link.isUp else {
             return symptom(.critical, "is down: its interface is switched off", "interface_down")
         }
@@ -125,11 +127,13 @@ enum MeshReport {
         return symptom
     }
 
-    static func move(_ key: EchoBook.Key, _ move: EndpointWatch.Move?) -> Symptom {
-        guard let move else {
+    static func move(_ key: EchoBook.Key, _ watch: EndpointWatch) -> Symptom {
+        guard let move = watch.move else {
+            let verb = watch.heardAt == nil ? "is" : "is heard"
+            let place = watch.home.map { "\(verb) at \($0)" } ?? "may be anywhere"
             return Symptom(
                 type: moveType, resource: key.resource, severity: .ok,
-                message: "peer \(key.resource) is where it was")
+                message: "peer \(key.resource) \(place)")
         }
         var symptom = Symptom(
             type: moveType, resource: key.resource, severity: .warning,

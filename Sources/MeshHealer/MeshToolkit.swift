@@ -46,6 +46,79 @@ final class MeshToolkit: Sendable {
 
     func remembered(_ name: String) -> LinkSnapshot? { memory.withLock { $0[name]?.snapshot } }
 
+    /// How long what makes an interface may go on after its action.
+    private static let goingLimit: Duration = .seconds(600)
+
+    /// What actions make anew.
+    private struct Work {
+        /// Just now.
+        var names: Set<String> = []
+        /// Programs that go on after their actions, and until when they count.
+        var going: [String: (child: pid_t, until: Duration)] = [:]
+        /// What was made last: the interface's number.
+        var made: [String: Int32] = [:]
+    }
+
+    private let work = Mutex(Work())
+
+    /// The interfaces that are being made anew by an action. Until it is through, what is there may be
+    /// taken away again.
+    var unfinished: Set<String> {
+        let now = SteadyClock.sinceBoot()
+        return work.withLock { work in
+            work.going = work.going.filter {
+                Subprocess.goesOn($0.value.child) && now < $0.value.until
+            }
+            return work.names.union(work.going.keys)
+        }
+    }
+
+    func begin(_ name: String) { work.withLock { _ = $0.names.insert(name) } }
+
+    /// - `made`: the interface is there, and will stay.
+    /// - `running`: the program that has made it, when that goes on.
+    func end(_ name: String, made: NetworkLink? = nil, running: pid_t? = nil) {
+        let until = SteadyClock.sinceBoot() + Self.goingLimit
+        work.withLock { work in
+            work.names.remove(name)
+            work.made[name] = made?.index
+            work.going[name] = running.map { ($0, until) }
+        }
+    }
+
+    /// Whether an action has made an interface, and all that belongs to it.
+    func hasMade(_ link: NetworkLink) -> Bool {
+        work.withLock { $0.made[link.name] == link.index }
+    }
+
+    /// Peers that answer no echo, and when they were heard last at the place where they are.
+    private let heard = Mutex<[EchoBook.Key: Timestamp]>([:])
+
+    func note(heard now: [EchoBook.Key: Timestamp]) { heard.withLock { $0 = now } }
+
+    /// Whether a peer is well where it is, although it answers no echo and never has: something of it has
+    /// come from there, and its session stands.
+    func isHeard(_ peer: WireGuardPeer, _ name: String, at now: Timestamp) -> Bool {
+        let key = EchoBook.Key(interface: name, peer: peer.publicKey)
+        guard peer.isAlive(at: now), let last = heard.withLock({ $0[key] }) else { return false }
+        return now - last <= PeerJudge.signTime
+    }
+
+    /// Where actions have put peers.
+    private let placed = Mutex<[EchoBook.Key: String]>([:])
+
+    func place(_ key: EchoBook.Key, at endpoint: String) {
+        placed.withLock { placed in
+            if placed.count >= MeshWatch.peerLimit { placed = [:] }
+            placed[key] = endpoint
+        }
+    }
+
+    /// Whether an action has put a peer where it is.
+    func isPlaced(_ key: EchoBook.Key, at endpoint: String?) -> Bool {
+        placed.withLock { $0[key] } == endpoint && endpoint != nil
+    }
+
     func apply(_ config: Config) { settings.withLock { $0 = config } }
 
     var config: Config { settings.withLock { $0 } }
@@ -109,6 +182,35 @@ final class MeshToolkit: Sendable {
         }
         do throws(WireGuardFailure) { return .success(try WireGuardConf(text)) } catch {
             return .failure(WireGuardFailure("\(path): \(error.reason)"))
+        }
+    }
+
+    /// What is wrong with an interface, or with one of its peers, although it answers; `nil`: nothing. Then
+    /// there is nothing to be done, and that is no failure. `asksFile`: what its file says matters.
+    func flaw(
+        _ link: NetworkLink, _ device: WireGuardDevice, _ peer: String?, asksFile: Bool
+    ) -> String? {
+        let meant = device.peers.filter { peer == nil || $0.publicKey == peer }
+        for address in meant.prefix(EchoProbe.targetLimit).compactMap(EchoChoice.address) {
+            if case .nowhere(let code)? = network.way(to: address, mark: 0) {
+                return "\(address) is not routed into it (\(errnoText(code)))"
+            }
+        }
+        guard asksFile else { return nil }
+        if peer == nil, let fault = network.configurationFault(link.name) {
+            return "its configuration file is of no use: \(fault)"
+        }
+        guard network.hasConfiguration(link.name) else { return nil }
+        switch configuration(link.name) {
+        // That is the interface's trouble, not the peer's.
+        case .failure(let failure): return peer == nil ? failure.reason : nil
+        case .success(let conf):
+            let running = Dictionary(
+                device.peers.map { ($0.publicKey, $0.allowedIPs.map(\.description)) },
+                uniquingKeysWith: { first, _ in first })
+            let findings = Drift.compare(running: running, configured: conf.peers)
+            if conf.isSaved { return nil }
+            return findings.first { peer == nil || $0.peer == peer }?.meaning
         }
     }
 

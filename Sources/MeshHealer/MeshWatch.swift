@@ -15,8 +15,14 @@ package struct InterfaceLook: Sendable {
     package var failure: String?
     /// Nothing has come through it for a while either.
     package var isHung = false
+    /// It is being made, which may fail.
+    package var isUnfinished = false
     /// There is a configuration file, understood or not.
     package var hasFile = false
+    /// The file is written from what runs, and not the other way round.
+    package var isSaved = false
+    /// Why the file is of no use.
+    package var fileFault: String?
     /// What is written, when there is a file that can be understood.
     package var configured: [ConfiguredPeer]?
     /// The port that is written; `nil`: none.
@@ -48,15 +54,19 @@ package struct MeshWatch: Sendable {
     /// editing.
     package static let driftTime: Duration = .seconds(15)
     /// Findings about one configuration that are raised; hundreds have one cause.
-    static let driftLimit = 32
-    /// Peers of one interface whose faults are raised one by one; what the others have is raised as one.
-    static let faultLimit = 32
+    static let driftLimit = 8
+    /// Peers whose faults are raised one by one, on all interfaces together, and of each in any case; what
+    /// the others have is raised as one. An agent does one thing at a time, and has room for sixteen
+    /// commands that wait: dead peers must not keep a tunnel that can be mended waiting.
+    static let faultLimit = 6
+    static let leastFaults = 2
     /// Things about peers that are raised at most: the agent's room for alerts is for tunnels, too.
     static let alertLimit = 192
 
     private struct Peer {
         var judge = PeerJudge()
         var endpoints = EndpointWatch()
+        var answersEchoes = false
     }
 
     private var peers: [EchoBook.Key: Peer] = [:]
@@ -72,6 +82,11 @@ package struct MeshWatch: Sendable {
     private(set) package var omitted = 0
 
     package init() {}
+
+    /// When peers that have never answered an echo were heard last at the place where they are.
+    var heard: [EchoBook.Key: Timestamp] {
+        peers.filter { !$0.value.answersEchoes }.compactMapValues(\.endpoints.heardAt)
+    }
 
     /// Takes over what an earlier process has raised and not cleared.
     package mutating func recall(_ things: [AlertKeeper.Key: Severity]) {
@@ -91,9 +106,15 @@ package struct MeshWatch: Sendable {
         var symptoms = looks.map(MeshReport.tunnel)
         var present: Set<EchoBook.Key> = []
         var held: Set<EchoBook.Key> = []
+        let single = raised.keys.count { thing in
+            PeerFault(rawValue: thing.type) != nil
+                && !EchoBook.Key(resource: thing.resource).peer.isEmpty
+        }
+        var room = Self.faultLimit - single
         for look in looks where !look.isRemoved {
             let tunnel = EchoBook.Key(interface: look.name, peer: "")
             present.insert(tunnel)
+            if look.isUnfinished { held.insert(tunnel) }
             guard look.isRead else {
                 let known = Array(peers.keys) + raised.keys.map { .init(resource: $0.resource) }
                 let own = known.filter { $0.interface == look.name } + [tunnel]
@@ -102,7 +123,7 @@ package struct MeshWatch: Sendable {
                 continue
             }
             present.formUnion(look.peers.map(\.key))
-            symptoms += judge(look, &held, at: now)
+            symptoms += judge(look, &held, &room, at: now)
             symptoms += drift(look, &present, at: now)
         }
         let read = Set(looks.filter(\.isRead).map(\.name))
@@ -114,14 +135,17 @@ package struct MeshWatch: Sendable {
     // MARK: Peers
 
     private mutating func judge(
-        _ look: InterfaceLook, _ held: inout Set<EchoBook.Key>, at now: Timestamp
+        _ look: InterfaceLook, _ held: inout Set<EchoBook.Key>, _ room: inout Int,
+        at now: Timestamp
     ) -> [Symptom] {
         var symptoms: [Symptom] = []
         var faulty: [(key: EchoBook.Key, fault: PeerFault, isFirst: Bool)] = []
         for (key, facts) in look.peers {
             var peer = peers[key] ?? Peer()
             let verdict = peer.judge.observe(facts, at: now)
-            symptoms.append(MeshReport.move(key, peer.endpoints.observe(facts, at: now)))
+            _ = peer.endpoints.observe(facts, at: now)
+            peer.answersEchoes = facts.echo.answeredAt != nil
+            symptoms.append(MeshReport.move(key, peer.endpoints))
             peers[key] = peer
             verdicts[key] = verdict
             switch verdict.state {
@@ -139,12 +163,14 @@ package struct MeshWatch: Sendable {
         // Those that routes depend on, and those that are raised already, come before the others.
         let first = faulty.filter(\.isFirst)
         let others = faulty.filter { !$0.isFirst }
-        let single = first + others.prefix(max(Self.faultLimit - first.count, 0))
+        let count = max(room, Self.leastFaults - first.count, 0)
+        let single = first + others.prefix(count)
+        room -= min(count, others.count)
         for (key, _, _) in single {
             guard let verdict = verdicts[key] else { continue }
             symptoms += MeshReport.faults(key, verdict)
         }
-        let rest = others.dropFirst(max(Self.faultLimit - first.count, 0))
+        let rest = others.dropFirst(count)
         for fault in PeerFault.allCases {
             let members = rest.filter { $0.fault == fault }.map(\.key)
             symptoms += crowd(look, fault, members)
@@ -184,8 +210,8 @@ package struct MeshWatch: Sendable {
     private mutating func drift(
         _ look: InterfaceLook, _ present: inout Set<EchoBook.Key>, at now: Timestamp
     ) -> [Symptom] {
-        guard let device = look.device, let configured = look.configured else {
-            return unwritten(look)
+        guard let device = look.device, let configured = look.configured, !look.isSaved else {
+            return unwritten(look, &present, at: now)
         }
         let running = Dictionary(
             device.peers.map { ($0.publicKey, $0.allowedIPs.map(\.description)) },
@@ -197,7 +223,9 @@ package struct MeshWatch: Sendable {
         where !different.contains(peer) {
             findings.append(Drift.routes(peer, ranges))
         }
-        if let port = Drift.port(running: device.listenPort, configured: look.configuredPort) {
+        if !different.contains(""),
+            let port = Drift.port(running: device.listenPort, configured: look.configuredPort)
+        {
             findings.insert(port, at: 0)
         }
         // Those that are known already stay the ones that are talked about.
@@ -209,11 +237,7 @@ package struct MeshWatch: Sendable {
         for finding in findings.prefix(Self.driftLimit) {
             let key = EchoBook.Key(interface: look.name, peer: finding.peer)
             seen.insert(key)
-            present.insert(key)
-            let since = drifting[key] ?? now
-            drifting[key] = since
-            symptoms.append(
-                MeshReport.drift(key, finding, isSettled: now - since >= Self.driftTime))
+            symptoms.append(difference(key, finding, &present, at: now))
         }
         let settled =
             look.peers.map(\.key) + drifting.keys.filter { $0.interface == look.name }
@@ -228,25 +252,44 @@ package struct MeshWatch: Sendable {
         return symptoms
     }
 
+    /// One difference, which is said when it has lasted.
+    private mutating func difference(
+        _ key: EchoBook.Key, _ finding: Drift.Finding, _ present: inout Set<EchoBook.Key>,
+        at now: Timestamp
+    ) -> Symptom {
+        present.insert(key)
+        let since = drifting[key] ?? now
+        drifting[key] = since
+        return MeshReport.drift(key, finding, isSettled: now - since >= Self.driftTime)
+    }
+
     /// Nothing differs from a file that there is not; one that is not understood settles nothing.
-    private mutating func unwritten(_ look: InterfaceLook) -> [Symptom] {
-        let own = raised.sorted { $0.key < $1.key }.filter { thing, _ in
+    private mutating func unwritten(
+        _ look: InterfaceLook, _ present: inout Set<EchoBook.Key>, at now: Timestamp
+    ) -> [Symptom] {
+        let tunnel = EchoBook.Key(interface: look.name, peer: "")
+        var own = raised.sorted { $0.key < $1.key }.filter { thing, _ in
             thing.type == MeshReport.driftType
                 && EchoBook.Key(resource: thing.resource).interface == look.name
         }
-        if look.hasFile { return own.map(\.value) }
+        if look.hasFile, !look.isSaved {
+            guard let fault = look.fileFault else { return own.map(\.value) }
+            own.removeAll { $0.key.resource == tunnel.resource }
+            return [difference(tunnel, Drift.file(fault), &present, at: now)] + own.map(\.value)
+        }
         drifting = drifting.filter { $0.key.interface != look.name }
         return own.map { thing, _ in
             Symptom(
                 type: thing.type, resource: thing.resource, severity: .ok,
-                message: "\(thing.resource) has no configuration file any more to differ from")
+                message: "\(thing.resource) has no configuration file any more to differ from, or "
+                    + "one that is written from what runs")
         }
     }
 
     // MARK: What lasts and what is over
 
-    /// What was raised about what is not known now: all of it about interfaces that were not read, the
-    /// faults of peers of the others.
+    /// What was raised about what is not known now: all of it about interfaces that were not read; of the
+    /// others the faults of peers, and that they were down while they are being made.
     private func lasting(
         _ held: Set<EchoBook.Key>, _ read: Set<String>, said symptoms: [Symptom]
     ) -> [Symptom] {
@@ -260,7 +303,9 @@ package struct MeshWatch: Sendable {
         return raised.sorted { $0.key < $1.key }.compactMap { thing, symptom in
             let key = EchoBook.Key(resource: thing.resource)
             guard held.contains(key), !said.contains(thing) else { return nil }
-            let isFault = PeerFault(rawValue: thing.type) != nil && !key.peer.isEmpty
+            let isFault =
+                thing.type == MeshReport.tunnelType
+                || PeerFault(rawValue: thing.type) != nil && !key.peer.isEmpty
             return isFault || !read.contains(key.interface) ? symptom : nil
         }
     }

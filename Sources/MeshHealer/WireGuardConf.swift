@@ -1,5 +1,14 @@
 package import Platform
 
+/// The routes that `wg-quick` makes of a configuration file.
+package enum QuickRoutes: Sendable, Equatable {
+    case none
+    /// Those to allowed IPs to which the interface has none yet; for everything, rules and a table.
+    case automatic
+    /// One to each of the allowed IPs, in a table of their own.
+    case table(Int)
+}
+
 /// The text of a configuration file as `wg-quick` reads it. Pure. Nothing that is secret leaves it but
 /// in a text that goes into such a file again.
 package struct WireGuardConf: Sendable {
@@ -103,17 +112,38 @@ package struct WireGuardConf: Sendable {
             .flatMap { Int($0.value) }
     }
 
-    /// Whether `wg-quick` would make routes for the allowed IPs by itself.
-    package var makesRoutes: Bool {
-        !lines.contains { line in
-            line.section == "interface" && line.name == "table" && line.value.lowercased() != "auto"
-        }
+    /// The routes that `wg-quick` makes for the allowed IPs by itself.
+    package var routes: QuickRoutes {
+        guard isForQuick else { return .none }
+        let table = lines.last { $0.section == "interface" && $0.name == "table" }
+        guard let word = table?.value.lowercased(), word != "auto" else { return .automatic }
+        // Other names are in a file of the system's, and nobody knows which it is here.
+        let number = ["main": 254, "default": 253][word] ?? Int(word) ?? 0
+        return (1...Int(UInt32.max)).contains(number) ? .table(number) : .none
     }
 
     /// The private key that is written, if one is. Secret: only for a file that is to hold it.
     package var privateKey: String? {
         lines.first { $0.section == "interface" && $0.name == "privatekey" }
             .flatMap { WireGuardKey.isKey($0.value) ? String($0.value) : nil }
+    }
+
+    /// Whether a program that `wg-quick` runs gives the interface its key, for the file to hold none.
+    package var setsKey: Bool {
+        lines.contains { line in
+            line.section == "interface" && line.name == "postup"
+                && ["private-key", "setconf", "addconf", "syncconf"].contains {
+                    line.value.contains($0)
+                }
+        }
+    }
+
+    /// Whether `wg-quick` writes it from what runs when the interface is taken down: what runs is right.
+    package var isSaved: Bool {
+        lines.contains { line in
+            line.section == "interface" && line.name == "saveconfig"
+                && line.value.lowercased() == "true"
+        }
     }
 
     /// Whether its interface has a setting, which is named in lower case.

@@ -62,6 +62,18 @@ package enum NetworkLinks {
     }
 }
 
+extension NetworkLinks {
+    /// Removes an interface.
+    package static func remove(_ index: Int32) throws(NetlinkFailure) {
+        var payload: [UInt8] = [0, 0, 0, 0]
+        payload.append(number: index)
+        payload.append(number: UInt32(0))
+        payload.append(number: UInt32(0))
+        _ = try NetlinkSocket().ask(
+            "remove a link", type: Netlink.deleteLink, flags: 0, payload)
+    }
+}
+
 /// Whether what the kernel says about links changes anything: it repeats itself a lot. Pure.
 package struct LinkChanges: Sendable {
     private var known: [Int32: NetworkLink] = [:]

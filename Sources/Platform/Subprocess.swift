@@ -86,15 +86,40 @@ package struct Subprocess: Sendable {
         return try wait(child, until: end)
     }
 
+    /// The same for a program that is not to be killed once it has done what matters.
+    ///
+    /// - `isDone`: asked when its time is over, with its process.
+    /// - Returns: the exit code; `nil`: it has done what matters, and goes on.
+    package func complete(unless isDone: (Int32) -> Bool) throws(Failure) -> Int32? {
+        let end = ContinuousClock.now + timeLimit
+        let (child, descriptor) = try spawn(isSilent: true)
+        close(descriptor)
+        return try wait(child, until: end, unless: isDone)
+    }
+
     private func wait(_ child: pid_t, until end: ContinuousClock.Instant) throws(Failure) -> Int32 {
+        // What is never left to itself ends, or is killed.
+        try wait(child, until: end, unless: { _ in false }) ?? 128 + SIGKILL
+    }
+
+    private func wait(
+        _ child: pid_t, until end: ContinuousClock.Instant, unless isDone: (pid_t) -> Bool
+    ) throws(Failure) -> Int32? {
         switch Children.wait(child, until: end) {
         case .ended(let status): return Self.exitCode(status)
         case .lost: throw .lost(program: program)
         case .alive:
+            if isDone(child) {
+                Children.leave(child)
+                return nil
+            }
             Children.end(child)
             throw .timedOut(program: program)
         }
     }
+
+    /// Whether a program that was left to itself goes on.
+    package static func goesOn(_ child: Int32) -> Bool { Children.isLeft(child) }
 
     private static func exitCode(_ status: Int32) -> Int32 {
         let signal = status & 0x7F
@@ -220,6 +245,12 @@ private enum Children {
         }
     }
 
+    /// Whether one that was left alone has not ended.
+    static func isLeft(_ child: pid_t) -> Bool {
+        _ = collect()
+        return unending.withLock { $0.contains(child) }
+    }
+
     /// Waits for the end of a child.
     static func wait(_ child: pid_t, until end: ContinuousClock.Instant) -> End {
         var status: Int32 = 0
@@ -238,8 +269,9 @@ private enum Children {
     /// is collected before some later child is started.
     static func end(_ child: pid_t) {
         kill(-child, SIGKILL)
-        if case .alive = wait(child, until: .now + mercy) {
-            unending.withLock { $0.append(child) }
-        }
+        if case .alive = wait(child, until: .now + mercy) { leave(child) }
     }
+
+    /// Leaves a child alone, to be collected before some later child is started.
+    static func leave(_ child: pid_t) { unending.withLock { $0.append(child) } }
 }

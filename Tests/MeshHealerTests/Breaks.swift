@@ -45,6 +45,16 @@ extension Break {
             also: ["config_drift"], isInterface: true, action: restart, step: "wg_quick_up",
             harm: { $0.stop("a") }),
         Break(
+            name: "A's program is killed, and its file leaves the key to a program",
+            type: "tunnel_down", cause: "gone", also: ["config_drift"], isInterface: true,
+            action: restart, step: "wg_quick_up",
+            ladder: ["tunnel_down": "[regenerate_config, restart_wireguard]"],
+            prepare: { try $0.writeFile($0.textWithoutKey) }, harm: { $0.stop("a") },
+            check: {
+                let key = try $0.exec("a", "wg", "show", $0.tunnel("a"), "public-key")
+                #expect(key == $0.key("a") + "\n")
+            }),
+        Break(
             name: "A's allowed IPs are wrong", type: "config_drift",
             also: ["peer_unreachable"], action: restart, step: "syncconf",
             harm: {
@@ -115,6 +125,20 @@ extension Break {
                 let routes = try $0.ip("-n", $0.space("a"), "route", "show", "10.66.0.0/24")
                 #expect(routes.contains("dev \($0.tunnel("a"))"))
             }),
+        Break(
+            name: "A's file is nonsense, and its template is not", type: "config_drift",
+            isInterface: true, action: "regenerate_config",
+            ladder: ["config_drift": "[restart_wireguard, regenerate_config]"],
+            prepare: { try $0.directory.write("\($0.tunnel("a")).conf.template", $0.text()) },
+            harm: { try $0.writeFile("this is not a configuration\n") },
+            check: { #expect($0.directory.read("\($0.tunnel("a")).conf") == $0.text()) }),
+        Break(
+            name: "A's file has gone, and its template has not", type: "config_drift",
+            isInterface: true, action: "regenerate_config",
+            ladder: ["config_drift": "[restart_wireguard, regenerate_config]"],
+            prepare: { try $0.directory.write("\($0.tunnel("a")).conf.template", $0.text()) },
+            harm: { unlink("\($0.directory.path)/etc/wireguard/\($0.tunnel("a")).conf") },
+            check: { #expect($0.directory.read("\($0.tunnel("a")).conf") == $0.text()) }),
         Break(
             name: "A's file is spoilt, and its template is not", type: "config_drift",
             also: ["peer_unreachable"], isInterface: false, action: "regenerate_config",

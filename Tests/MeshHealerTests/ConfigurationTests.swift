@@ -44,9 +44,35 @@ struct ConfigurationTests {
             #expect(conf.stripped.contains(word))
         }
         #expect(conf.quickLines == ["Address = 10.88.0.1/24", "PostUp = echo [Peer] = x"])
-        #expect(conf.makesRoutes)
+        #expect(conf.routes == .automatic)
         #expect(conf.has("listenport"))
         #expect(!conf.has("fwmark"))
+    }
+
+    @Test(
+        "the routes that wg-quick makes",
+        arguments: [
+            ("Address = 10.0.0.1/24", QuickRoutes.automatic), ("ListenPort = 1", .none),
+            ("Address = 10.0.0.1/24\nTable = off", .none),
+            ("Address = 10.0.0.1/24\nTable = auto", .automatic),
+            ("Address = 10.0.0.1/24\nTable = 1234", .table(1234)),
+            ("Address = 10.0.0.1/24\nTable = main", .table(254)),
+            ("Address = 10.0.0.1/24\nTable = mine", .none),
+            ("Address = 10.0.0.1/24\nTable = 99999999999", .none),
+        ])
+    func routes(_ text: String, _ wanted: QuickRoutes) throws {
+        #expect(try WireGuardConf("[Interface]\n\(text)\n".utf8).routes == wanted)
+    }
+
+    @Test(
+        "a key may come from a program",
+        arguments: [
+            ("PostUp = wg set %i private-key /etc/wireguard/key", true),
+            ("PostUp = wg addconf %i <(pass vpn)", true), ("PostUp = iptables -A x", false),
+            ("PreUp = wg set %i private-key x", false), ("", false),
+        ])
+    func keyless(_ line: String, _ wanted: Bool) throws {
+        #expect(try WireGuardConf("[Interface]\n\(line)\n".utf8).setsKey == wanted)
     }
 
     @Test("a key is put into a template in its one place")

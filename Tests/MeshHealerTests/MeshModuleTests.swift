@@ -1,4 +1,5 @@
 import Antibody
+import Foundation
 import Platform
 import Protocol
 import Settings
@@ -58,8 +59,11 @@ struct MeshModuleTests {
             $0.mishaps["wg0"] = "it crashed"
         }
         #expect(await module.sample(at: at(5)).raised == ["tunnel_down wg0": .critical])
-        network.node.withLock { $0.mishaps = [:] }
-        #expect(await module.sample(at: at(10)).severity("tunnel_down", "wg0") == .ok)
+        let other = FakeNetwork(.init(peer(1, "10.88.0.2/32")))
+        let calm = self.module(other)
+        _ = await calm.sample(at: at(0))
+        other.node.withLock { $0.links = [] }
+        #expect(await calm.sample(at: at(5)).severity("tunnel_down", "wg0") == .ok)
     }
 
     @Test("an interface that the settings name must be there; a pattern asks for none")
@@ -149,6 +153,107 @@ struct MeshModuleTests {
             $0.devices["wg0"]?.peers[0].allowedIPs = ["10.88.0.2/32"].compactMap { IPPrefix($0) }
         }
         #expect(await module.sample(at: at(20)).severity("config_drift", Self.one) == .ok)
+    }
+
+    @Test(
+        "a file that says nothing, or nonsense, is one difference of the interface",
+        arguments: ["this is not a configuration\n", "[Interface]\nListenPort = 7\n", ""])
+    func spoilt(_ text: String) async {
+        let peers = [peer(1, "10.88.0.2/32"), peer(2, "10.88.0.3/32")]
+        var node = FakeNetwork.Node(peers[0], peers[1])
+        node.files["wg0"] = text
+        let network = FakeNetwork(node)
+        let module = module(network)
+        #expect(await module.sample(at: at(0)).raised.isEmpty)
+        #expect(await module.sample(at: at(10)).raised.isEmpty)
+        let sample = await module.sample(at: at(15))
+        #expect(sample.raised == ["config_drift wg0": .warning])
+        let message = sample.symptoms.first { $0.type == "config_drift" }?.message
+        #expect(message?.contains("not a configuration") == false)
+        network.node.withLock { node in
+            node.files["wg0"] = peers.map {
+                "[Peer]\nPublicKey = \($0.publicKey)\nAllowedIPs = \($0.allowedIPs[0])\n"
+            }.joined()
+        }
+        #expect(await module.sample(at: at(20)).severity("config_drift", "wg0") == .ok)
+    }
+
+    @Test("a file that has gone, or cannot be read, is a difference while it is to be there")
+    func fileFault() async {
+        let network = FakeNetwork(.init(peer(1, "10.88.0.2/32")))
+        let module = module(network)
+        network.node.withLock { $0.fileFaults["wg0"] = "it is not there, and its template is" }
+        _ = await module.sample(at: at(0))
+        #expect(await module.sample(at: at(15)).raised == ["config_drift wg0": .warning])
+        network.node.withLock { $0.fileFaults = [:] }
+        #expect(await module.sample(at: at(20)).severity("config_drift", "wg0") == .ok)
+    }
+
+    @Test("a file that is written from what runs is never differed from")
+    func saved() async {
+        var node = FakeNetwork.Node(peer(1, "10.88.0.9/32"))
+        node.files["wg0"] = """
+            [Interface]
+            SaveConfig = true
+            Address = 10.88.0.1/24
+            [Peer]
+            PublicKey = \(key(1))
+            AllowedIPs = 10.88.0.2/32
+            """
+        let network = FakeNetwork(node)
+        let module = module(network)
+        for second in stride(from: Int64(0), to: 60, by: 5) {
+            #expect(await module.sample(at: at(second)).raised.isEmpty)
+        }
+        network.node.withLock { node in
+            node.files["wg0"] = node.files["wg0"]?.replacingOccurrences(of: "true", with: "false")
+        }
+        _ = await module.sample(at: at(60))
+        #expect(await module.sample(at: at(75)).raised == ["config_drift \(Self.one)": .warning])
+        network.node.withLock { node in
+            node.files["wg0"] = node.files["wg0"]?.replacingOccurrences(of: "false", with: "true")
+        }
+        #expect(await module.sample(at: at(80)).severity("config_drift", Self.one) == .ok)
+    }
+
+    @Test("a peer that never was here, and to which nothing leads, is missed by nobody")
+    func newcomer() async {
+        var new = peer(9, "10.66.0.0/24")
+        new.endpoint = nil
+        new.handshake = 0
+        var node = FakeNetwork.Node(peer(1, "10.88.0.2/32"), new)
+        node.ways[address("10.66.0.1")] = .nowhere(101)
+        let course = Course(node)
+        await course.look(20)
+        #expect(course.sample.raised.isEmpty)
+    }
+
+    @Test("a route that is lost from a table of its own is a difference; another's there is not")
+    func table() async throws {
+        var node = FakeNetwork.Node(peer(1, "10.88.0.2/32", "10.66.0.0/16"))
+        node.files["wg0"] = """
+            [Interface]
+            Address = 10.88.0.1/24
+            Table = 1234
+            [Peer]
+            PublicKey = \(key(1))
+            AllowedIPs = 10.88.0.2/32, 10.66.0.0/16
+            Endpoint = 192.0.2.1:51820
+            """
+        let ranges = ["10.88.0.2/32", "10.66.0.0/16"].compactMap { IPPrefix($0) }
+        node.tables[1234] = ranges
+        // Only in other tables.
+        node.routed = []
+        let network = FakeNetwork(node)
+        let module = module(network)
+        _ = await module.sample(at: at(0))
+        #expect(await module.sample(at: at(20)).raised.isEmpty)
+        network.node.withLock { $0.tables[1234] = [ranges[0]] }
+        _ = await module.sample(at: at(25))
+        let sample = await module.sample(at: at(40))
+        #expect(sample.raised == ["config_drift \(Self.one)": .warning])
+        let drift = sample.symptoms.first { $0.type == "config_drift" }
+        #expect(drift?.details["not_routed"] == ["10.66.0.0/16"])
     }
 
     @Test("what was raised about a peer that is taken out is over")

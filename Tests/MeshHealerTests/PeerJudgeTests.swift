@@ -325,7 +325,7 @@ struct PeerJudgeTests {
         #expect(course.fault == .unreachable)
     }
 
-    @Test("a peer that moves is said to have moved until it has settled")
+    @Test("a peer that moves is said to have moved until something of it has come from there")
     func moves() {
         var watch = EndpointWatch()
         var course = PeerCourse()
@@ -335,25 +335,36 @@ struct PeerJudgeTests {
         let move = watch.observe(course.facts, at: course.now)
         #expect(move?.from == "10.99.1.2:51820")
         #expect(move?.to == "10.99.1.9:51820")
-        for _ in 0..<13 { course.healthy() }
+        #expect(watch.home == "10.99.1.2:51820")
+        course.healthy()
         #expect(watch.observe(course.facts, at: course.now) == nil)
+        #expect(watch.home == "10.99.1.9:51820")
+        #expect(watch.heardAt == course.now)
         course.facts.isRoaming = true
         course.facts.endpoint = "10.99.1.3:51820"
         #expect(watch.observe(course.facts, at: course.now) == nil)
     }
 
-    @Test("a peer that answers no echo has settled when it shakes hands at its new place")
-    func settles() {
+    @Test("a place from which nothing comes lasts, whoever has written it")
+    func misplaced() {
         var watch = EndpointWatch()
         var course = PeerCourse(proven: false)
+        course.facts.received = 1000
         #expect(watch.observe(course.facts, at: course.now) == nil)
-        course.facts.endpoint = "10.99.1.9:51820"
-        for _ in 0..<20 {
-            course.look(rx: 32, tx: 80, answered: false)
-            #expect(watch.observe(course.facts, at: course.now) != nil)
+        course.facts.endpoint = "10.99.1.77:51820"
+        for _ in 0..<100 {
+            course.look(rx: 0, tx: 148, answered: false)
+            #expect(watch.observe(course.facts, at: course.now)?.to == "10.99.1.77:51820")
         }
-        course.facts.handshake = course.now.seconds
-        course.look(rx: 32, tx: 80, answered: false)
+        // Given anew its counters begin anew, which is no sign of it.
+        course.facts.received = 0
+        #expect(watch.observe(course.facts, at: course.now) != nil)
+        course.facts.endpoint = "10.99.1.2:51820"
         #expect(watch.observe(course.facts, at: course.now) == nil)
+        // Where the file says, or an action has put it, it has not moved.
+        course.facts.endpoint = "10.99.1.8:51820"
+        course.facts.configuredEndpoint = "10.99.1.8:51820"
+        #expect(watch.observe(course.facts, at: course.now) == nil)
+        #expect(watch.home == "10.99.1.8:51820")
     }
 }

@@ -230,8 +230,17 @@ struct RouteTests {
         let missing = setting("10.88.0.0/24", "m9")
         #expect(try await reason(verb([missing])).contains("m9, is not there"))
         let healthy = setting("10.88.0.0/24", "m0")
-        #expect(try await reason(verb([healthy], answering: true)).contains("it answers"))
         #expect(try await reason(verb([healthy])) == "planned")
+        // A peer that is back by now is no failure, and nothing is moved for it.
+        let answering = verb([healthy], answering: true)
+        let before = try crossing.routes()
+        let plan = try await inside(crossing.space) { try answering.plan(call) }
+        let result = try await inside(crossing.space) { try answering.execute(plan) }
+        #expect(result["state"]?.string?.contains("it answers") == true, "\(result)")
+        _ = try await inside(crossing.space) {
+            try answering.undo(plan.undo, remaining: [plan.undo])
+        }
+        #expect(try crossing.routes() == before)
     }
 }
 
@@ -248,7 +257,13 @@ final class RealRoutes: MeshNetwork {
     func device(_ link: NetworkLink) throws(WireGuardFailure) -> WireGuardDevice {
         try base.device(link)
     }
-    func mishap(_ name: String) throws(WireGuardFailure) -> String? { try base.mishap(name) }
+    func mishap(_ name: String) throws(WireGuardFailure) -> Mishap? { try base.mishap(name) }
+    func isStopped(_ name: String) -> Bool { base.isStopped(name) }
+    func ranges(inTable table: Int, isV6: Bool) -> [IPPrefix]? {
+        base.ranges(inTable: table, isV6: isV6)
+    }
+    func hasConfiguration(_ name: String) -> Bool { base.hasConfiguration(name) }
+    func configurationFault(_ name: String) -> String? { base.configurationFault(name) }
     func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way? {
         base.way(to: address, mark: mark)
     }

@@ -15,6 +15,8 @@ final class FakeNetwork: MeshNetwork {
         var devices: [String: WireGuardDevice] = [:]
         var failures: [String: String] = [:]
         var mishaps: [String: String] = [:]
+        /// Interfaces whose units somebody has stopped.
+        var stopped: Set<String> = []
         /// Why nobody knows what became of an interface.
         var riddles: [String: String] = [:]
         /// The names of interfaces that were asked after.
@@ -31,9 +33,13 @@ final class FakeNetwork: MeshNetwork {
         var questions = 0
         var ways: [IPAddress: NetworkRoutes.Way] = [:]
         var routed: [IPPrefix] = []
+        /// The ranges that routing tables know, by number.
+        var tables: [Int: [IPPrefix]] = [:]
         /// The addresses that answer.
         var answering: Set<IPAddress> = []
         var files: [String: String] = [:]
+        /// Why files are of no use.
+        var fileFaults: [String: String] = [:]
         var isBroken = false
         var echoes = 0
     }
@@ -63,14 +69,16 @@ final class FakeNetwork: MeshNetwork {
         return device
     }
 
-    func mishap(_ name: String) throws(WireGuardFailure) -> String? {
+    func mishap(_ name: String) throws(WireGuardFailure) -> Mishap? {
         let (mishap, riddle) = node.withLock { node in
             node.missed.append(name)
             return (node.mishaps[name], node.riddles[name])
         }
         if let riddle { throw WireGuardFailure(riddle) }
-        return mishap
+        return mishap.map { Mishap($0, isByUnit: $0.contains("systemd")) }
     }
+
+    func isStopped(_ name: String) -> Bool { node.withLock { $0.stopped.contains(name) } }
 
     func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way? {
         node.withLock { node in
@@ -80,6 +88,10 @@ final class FakeNetwork: MeshNetwork {
     }
 
     func routed(_ link: NetworkLink, isV6: Bool) -> [IPPrefix]? { node.withLock { $0.routed } }
+
+    func ranges(inTable table: Int, isV6: Bool) -> [IPPrefix]? {
+        node.withLock { $0.tables[table] ?? [] }
+    }
 
     func echo(_ targets: [EchoTarget], limit: Duration) -> [EchoOutcome] {
         node.withLock { node in
@@ -94,6 +106,10 @@ final class FakeNetwork: MeshNetwork {
     func configuration(_ name: String) -> [UInt8]? {
         node.withLock { $0.files[name].map { Array($0.utf8) } }
     }
+
+    func hasConfiguration(_ name: String) -> Bool { node.withLock { $0.files[name] != nil } }
+
+    func configurationFault(_ name: String) -> String? { node.withLock { $0.fileFaults[name] } }
 }
 
 /// A key that is none of anybody's.
@@ -195,6 +211,22 @@ func commandList(_ arguments: [String]) throws -> (code: Int32, output: String) 
         "/usr/bin/env", arguments, timeLimit: .seconds(20), outputLimit: 4 << 20
     ).run()
     return (output.exitCode, String(decoding: output.output, as: UTF8.self))
+}
+
+/// The toolkit of A's verbs.
+func toolkit(_ tunnels: Tunnels, _ change: (inout Config) -> Void = { _ in }) -> MeshToolkit {
+    let root = tunnels.directory.root
+    let toolkit = MeshToolkit(root: root, network: NodeNetwork(root: root))
+    var config = Config()
+    config.nats.urls = ["nats://127.0.0.1:4222"]
+    change(&config)
+    toolkit.apply(config)
+    return toolkit
+}
+
+/// The steps that were taken.
+func steps(_ result: JSON.Object?) -> [String] {
+    (result?["steps"]?.array ?? []).compactMap { $0.object?["step"]?.string }
 }
 
 extension Tunnels {

@@ -254,6 +254,29 @@ final class Tunnels: Sendable {
         """
     }
 
+    /// The same without its key, which a program gives to the interface.
+    var textWithoutKey: String {
+        text().replacingOccurrences(
+            of: "PrivateKey = \(secret)",
+            with: "PostUp = wg set %i private-key '\(directory.path)/a.key'")
+    }
+
+    /// Kills the program of A's tunnel that `wg-quick` has started.
+    func killQuick() throws {
+        let pids = try ip("netns", "pids", space("a")).split(separator: "\n")
+        for pid in pids.compactMap({ pid_t($0) }) {
+            let line = (try? String(contentsOfFile: "/proc/\(pid)/cmdline", encoding: .utf8)) ?? ""
+            guard line.contains("wireguard-go\0"), line.contains(tunnel("a")) else { continue }
+            kill(pid, SIGKILL)
+        }
+        for _ in 0..<6000 {
+            let isThere = (try? ip("-n", space("a"), "link", "show", tunnel("a"))) != nil
+            if !isThere, WireGuardSocket().presence(tunnel("a")) != .alive { return }
+            usleep(10_000)
+        }
+        throw TunnelFailure(description: "\(tunnel("a")) does not end")
+    }
+
     /// Writes A's configuration file.
     func writeFile(_ text: String) throws { try directory.write("\(tunnel("a")).conf", text) }
 

@@ -36,6 +36,44 @@ struct NetlinkTests {
         #expect(link.isRunning)
     }
 
+    @Test("what was left of a full tunnel's rules is told when they have come once more")
+    func doubledRules() throws {
+        func rule(
+            _ place: UInt32, isInverted: Bool = false, family: UInt8 = 2,
+            _ attributes: NetlinkAttribute...
+        ) throws -> NetworkRule {
+            let header: [UInt8] = [family, 0, 0, 0, 0, 0, 0, 1, isInverted ? 2 : 0, 0, 0, 0]
+            let parts = attributes + [NetlinkAttribute(6, place)]
+            return try #require(NetworkRule(payload: header + parts.flatMap(\.encoded)))
+        }
+        func around(_ place: UInt32) throws -> NetworkRule {
+            try rule(place, NetlinkAttribute(15, 254), NetlinkAttribute(14, 0))
+        }
+        func into(_ place: UInt32, _ table: UInt32, family: UInt8 = 2) throws -> NetworkRule {
+            try rule(
+                place, isInverted: true, family: family, NetlinkAttribute(15, table),
+                NetlinkAttribute(10, table))
+        }
+        let main = try rule(32766, NetlinkAttribute(15, 254), NetlinkAttribute(14, .max))
+        let left = [try around(32764), try into(32765, 51820)]
+        let former = left + [main]
+        let new = [try around(32762), try into(32763, 51820)]
+        #expect(NetworkRules.doubled(former, now: new + former) == left)
+        #expect(NetworkRules.doubled(former, now: former).isEmpty)
+        #expect(NetworkRules.doubled([], now: new).isEmpty)
+        // What has gone meanwhile needs no removing.
+        #expect(NetworkRules.doubled(former, now: new + [main]).isEmpty)
+        // Another tunnel's, another family's, and what is nobody's of wg-quick.
+        let second = [try around(32760), try into(32761, 51821)]
+        #expect(NetworkRules.doubled(former, now: second + former).isEmpty)
+        let sixth = try into(32763, 51820, family: 10)
+        #expect(NetworkRules.doubled(former, now: former + [sixth]).isEmpty)
+        let other = try rule(9, NetlinkAttribute(15, 254), NetlinkAttribute(14, .max))
+        #expect(NetworkRules.doubled(former, now: former + [other]).isEmpty)
+        #expect(NetworkRule(payload: [2, 0, 0]) == nil)
+        #expect(NetworkRule(payload: [128] + [UInt8](repeating: 0, count: 11)) == nil)
+    }
+
     @Test("cut or spoilt bytes never crash and never make up a link")
     func damage() {
         let bytes = Self.link(5, "wg0", flags: 1).encoded

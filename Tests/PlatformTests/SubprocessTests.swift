@@ -90,6 +90,34 @@ import Testing
         }
     }
 
+    @Test func whatHasDoneWhatMattersIsNotKilled() throws {
+        let scratch = try Scratch()
+        let file = scratch.path + "/pid"
+        let slow = Subprocess(
+            "/bin/sh", ["-c", "echo $$ > \(file); exec sleep 1000"], timeLimit: .milliseconds(50))
+        var child: pid_t?
+        let code = try slow.complete(unless: { _ in
+            // It may not have come so far yet.
+            for _ in 0..<6000 where child == nil {
+                let text = (try? String(contentsOfFile: file, encoding: .utf8)) ?? ""
+                child = pid_t(text.trimmingCharacters(in: .whitespacesAndNewlines))
+                usleep(10_000)
+            }
+            return true
+        })
+        #expect(code == nil)
+        let left = try #require(child)
+        #expect(Subprocess.goesOn(left))
+        kill(left, SIGKILL)
+        for _ in 0..<6000 where Subprocess.goesOn(left) { usleep(10_000) }
+        #expect(!Subprocess.goesOn(left))
+        #expect(throws: Subprocess.Failure.timedOut(program: "/bin/sh")) {
+            try slow.complete(unless: { _ in false })
+        }
+        let quick = Subprocess("/bin/sh", ["-c", "exit 3"], timeLimit: .seconds(60))
+        #expect(try quick.complete(unless: { _ in true }) == 3)
+    }
+
     @Test(
         "what cannot be killed is left alone, and collected when it has ended after all",
         .enabled(if: StuckMount.isPossible, "needs root and /dev/fuse"), .timeLimit(.minutes(5)))

@@ -17,7 +17,7 @@ package enum Drift {
     package struct Finding: Sendable, Equatable {
         /// Empty: it is about the interface itself.
         package var peer: String
-        /// `missing`, `unknown`, `allowed_ips`, `routes` or `listen_port`.
+        /// `missing`, `unknown`, `allowed_ips`, `routes`, `listen_port`, `no_peers` or `file`.
         package var kind: String
         package var meaning: String
         package var details: JSON.Object
@@ -28,6 +28,7 @@ package enum Drift {
     package static func compare(
         running: [String: [String]], configured: [ConfiguredPeer]
     ) -> [Finding] {
+        if configured.isEmpty, !running.isEmpty { return [empty] }
         var findings: [Finding] = []
         var written: [String: Set<String>] = [:]
         var owners: [String: Set<String>] = [:]
@@ -70,6 +71,19 @@ package enum Drift {
                     details: ["difference": "unknown"]))
         }
         return findings
+    }
+
+    /// The file says nothing of any peer: one cause, whatever runs.
+    private static let empty = Finding(
+        peer: "", kind: "no_peers", meaning: "the configuration file names no peer",
+        details: ["difference": "no_peers"])
+
+    /// The file is of no use, and why not.
+    package static func file(_ fault: String) -> Finding {
+        Finding(
+            peer: "", kind: "file",
+            meaning: "the configuration file is of no use: \(fault)",
+            details: ["difference": "file", "fault": .string(fault)])
     }
 
     /// Ranges of a peer that are routed into the tunnel no more.

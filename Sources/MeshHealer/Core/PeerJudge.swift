@@ -77,8 +77,10 @@ package struct PeerJudge: Sendable {
         if facts.echo.lost == 0, !isUnderlayGone, facts.routeFault == nil {
             return PeerVerdict(.healthy)
         }
-        // Wherever it is, and whether it sleeps: nobody misses it.
-        if facts.isRoaming, facts.routeFault == nil { return PeerVerdict(.away) }
+        // Wherever it is, and whether it sleeps: nobody misses it. Nor a way to one that never was here.
+        if facts.isRoaming, facts.routeFault == nil || facts.handshake == 0 {
+            return PeerVerdict(.away)
+        }
         if isUnderlayGone || facts.routeFault != nil { return nil }
         guard facts.echo.answeredAt == nil else { return nil }
         // It has never answered an echo, and perhaps never will: many hosts do not.

@@ -29,7 +29,11 @@ struct FailoverRoute: Verb {
                 "local.mesh.routes has no route for "
                     + "\(call.parameters["resource"]?.string ?? subject.interface)")
         }
-        try checkLoss(subject)
+        if let peace = try peace(subject) {
+            return VerbPlan(
+                undo: ["routes": [], "state": .string(peace)],
+                effect: ["routes": [], "state": .string(peace)])
+        }
         let links = try links()
         let held = call.active.flatMap(RouteRecord.all)
         var records: [RouteRecord] = []
@@ -59,17 +63,21 @@ struct FailoverRoute: Verb {
         return try toolkit.device(link).peers.contains { $0.publicKey == route.peer }
     }
 
-    /// A peer that answers has not been lost.
-    private func checkLoss(_ subject: MeshToolkit.Subject) throws(VerbFailure) {
-        guard let link = try toolkit.link(subject.interface), link.isUp else { return }
+    /// A peer that answers has not been lost, or is back: why nothing is to be done; `nil`: something is.
+    private func peace(_ subject: MeshToolkit.Subject) throws(VerbFailure) -> String? {
+        guard let link = try toolkit.link(subject.interface), link.isUp else { return nil }
         let device = try toolkit.device(link)
         let peers = device.peers.filter { subject.peer == nil || $0.publicKey == subject.peer }
         let answers = toolkit.echo(peers, link.name, limit: .seconds(1))
         guard answers.values.contains(where: \.isAnswer) else {
-            return try MeshToolkit.checkAsked(answers)
+            try MeshToolkit.checkAsked(answers)
+            return nil
         }
-        throw MeshToolkit.permanent(
-            "it answers through \(subject.interface): its routes stay where they are")
+        let peace = "it answers through \(subject.interface): its routes stay where they are"
+        if let flaw = toolkit.flaw(link, device, subject.peer, asksFile: false) {
+            throw MeshToolkit.permanent("\(peace); but \(flaw)")
+        }
+        return peace
     }
 
     /// The route that is to be, of a setting.
@@ -118,6 +126,7 @@ struct FailoverRoute: Verb {
     // MARK: Doing and undoing
 
     func execute(_ plan: VerbPlan) throws(VerbFailure) -> JSON.Object {
+        if let peace = plan.undo["state"] { return ["routes": [], "state": peace] }
         let records = RouteRecord.all(in: plan.undo)
         guard !records.isEmpty else { throw MeshToolkit.permanent("the plan names no route") }
         let links = try links()

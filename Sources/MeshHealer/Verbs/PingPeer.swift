@@ -12,8 +12,8 @@ struct PingPeer: Verb {
     static let count = 5
     /// As many rounds without any answer are enough.
     static let silentLimit = 2
-    /// How long each may take; a handshake that has to be made first takes its time.
-    static let limit: Duration = .seconds(2)
+    /// How long each may take; a handshake that has to be made first takes its time. Others wait meanwhile.
+    static let limit: Duration = .milliseconds(1500)
 
     var summary: String {
         "send echoes through a tunnel and count the answers; parameter resource: an interface, or an "

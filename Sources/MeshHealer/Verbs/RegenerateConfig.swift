@@ -34,10 +34,7 @@ struct RegenerateConfig: Verb {
             throw MeshToolkit.permanent(
                 "\(toolkit.root.real(path)) is there and cannot be read: it is not written over")
         }
-        if let old, old == Array(text.content.utf8) {
-            throw MeshToolkit.permanent(
-                "\(toolkit.root.real(path)) is already what \(text.source) says")
-        }
+        if let old, old == Array(text.content.utf8) { return try peace(subject, text.source) }
         var undo: JSON.Object = ["interface": .string(name), "path": .string(path)]
         if old != nil { undo["backup"] = .string(try freeBackup(path)) }
         undo["written"] = .string(Self.mark(Array(text.content.utf8)))
@@ -46,6 +43,33 @@ struct RegenerateConfig: Verb {
             "key_source": .string(text.keySource), "backup": undo["backup"] ?? .null,
         ]
         return VerbPlan(undo: undo, effect: effect)
+    }
+
+    /// The file is as it is to be. That is no failure where everything runs as it says: perhaps the same
+    /// action for another peer has just written it.
+    private func peace(
+        _ subject: MeshToolkit.Subject, _ source: String
+    ) throws(VerbFailure) -> VerbPlan {
+        let path = toolkit.root.real(NodeNetwork.path(subject.interface))
+        let state = "\(path) is already what \(source) says"
+        guard let link = try toolkit.link(subject.interface), link.isUp else {
+            throw MeshToolkit.permanent("\(state), and \(subject.interface) is not up")
+        }
+        let device = try toolkit.device(link)
+        let peers = device.peers.filter { subject.peer == nil || $0.publicKey == subject.peer }
+        let answers = toolkit.echo(peers, link.name, limit: .seconds(1))
+        try MeshToolkit.checkAsked(answers)
+        let difference = try WireGuardRepair(toolkit: toolkit).difference(link, subject.peer)
+        let now = SteadyClock.wallTime()
+        let isSilent = peers.contains {
+            answers[$0.publicKey]?.isAnswer == false && !$0.isAlive(at: now)
+        }
+        guard !peers.isEmpty, !isSilent, difference.isEmpty,
+            toolkit.flaw(link, device, subject.peer, asksFile: true) == nil
+        else {
+            throw MeshToolkit.permanent("\(state): it is not what is wrong")
+        }
+        return VerbPlan(undo: ["state": .string(state)], effect: ["state": .string(state)])
     }
 
     /// A name that no backup has yet.
@@ -105,6 +129,9 @@ struct RegenerateConfig: Verb {
     /// What runs, as a file, with those lines of the old one that are for `wg-quick`.
     private func runningText(_ name: String, _ old: WireGuardConf?) throws(VerbFailure) -> String {
         do throws(WireGuardFailure) {
+            guard let link = try? toolkit.link(name), toolkit.network.isWireGuard(link) else {
+                throw WireGuardFailure("\(name) is not there, for a file to be made of what runs")
+            }
             let text = try toolkit.tool.run(["showconf", name])
             let conf = try WireGuardConf(text)
             guard conf.privateKey != nil, !conf.peers.isEmpty else {
@@ -112,8 +139,7 @@ struct RegenerateConfig: Verb {
             }
             var lines = old?.quickLines ?? []
             if !lines.contains(where: { $0.lowercased().hasPrefix("address") }) {
-                let link = try? toolkit.link(name)
-                let addresses = link.flatMap { try? NetworkAddresses.all($0.index) } ?? []
+                let addresses = (try? NetworkAddresses.all(link.index)) ?? []
                 lines += addresses.map { "Address = \($0)" }
             }
             return conf.adding(lines)
@@ -127,6 +153,7 @@ struct RegenerateConfig: Verb {
     }
 
     func execute(_ plan: VerbPlan) throws(VerbFailure) -> JSON.Object {
+        if let state = plan.undo["state"] { return ["state": state] }
         guard let name = plan.undo["interface"]?.string, let path = plan.undo["path"]?.string else {
             throw MeshToolkit.permanent("the plan names no interface")
         }
@@ -200,6 +227,7 @@ struct RegenerateConfig: Verb {
     }
 
     func undo(_ undo: JSON.Object, remaining: [JSON.Object]) throws(VerbFailure) -> JSON.Object {
+        if undo["state"] != nil { return ["state": "unchanged"] }
         guard let name = undo["interface"]?.string, let path = undo["path"]?.string else {
             throw MeshToolkit.permanent("the record names no interface")
         }

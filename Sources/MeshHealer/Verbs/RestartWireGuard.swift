@@ -17,6 +17,8 @@ struct RestartWireGuard: Verb {
     let toolkit: MeshToolkit
     /// The steps it may take.
     var allowed = Step.allCases
+    /// How long an interface may take to be made; what its file runs afterwards may take longer.
+    var startTime: Duration = .seconds(20)
 
     init(toolkit: MeshToolkit) { self.toolkit = toolkit }
 
@@ -63,6 +65,8 @@ struct RestartWireGuard: Verb {
         var ill: [String] = []
         /// Whether something runs otherwise than the file says.
         var isDifferent = false
+        /// Why nothing is to be done; `nil`: something is.
+        var peace: String?
 
         mutating func skip(_ step: Step, _ reason: String) {
             skipped[step.rawValue] = .string(reason)
@@ -77,6 +81,13 @@ struct RestartWireGuard: Verb {
         let subject = try toolkit.subject(call.parameters)
         try toolkit.checkRights(subject.interface)
         var intent = try intent(subject)
+        if let peace = intent.peace {
+            let effect: JSON.Object = [
+                "resource": call.parameters["resource"] ?? .null, "steps": [],
+                "state": .string(peace),
+            ]
+            return VerbPlan(undo: effect, effect: effect)
+        }
         intent.steps.removeAll { !allowed.contains($0) }
         guard !intent.steps.isEmpty else {
             let reasons = intent.skipped.members.filter { member in
@@ -125,6 +136,16 @@ struct RestartWireGuard: Verb {
             return intent
         }
         let ill = try silentPeers(device, subject.peer, difference)
+        if ill.isEmpty, difference.isEmpty {
+            let asksFile = allowed.contains(.syncconf)
+            if let flaw = toolkit.flaw(link, device, subject.peer, asksFile: asksFile) {
+                throw MeshToolkit.permanent(
+                    "it answers through \(link.name), so that there is nothing to restart; but \(flaw)"
+                )
+            }
+            intent.peace = "it answers through \(link.name): there is nothing to restart"
+            return intent
+        }
         // Somebody may be away all the time: what the file says of the interface is no matter of that.
         if subject.peer != nil || difference.isEmpty { intent.ill = ill.map(\.publicKey) }
         if !difference.routes.isEmpty { intent.steps.append(.routes) }
@@ -150,7 +171,10 @@ struct RestartWireGuard: Verb {
         switch toolkit.configuration(name) {
         case .failure(let failure): file = failure.reason
         case .success(let conf):
-            if conf.privateKey == nil { file = "the configuration file holds no private key" }
+            if conf.privateKey == nil, !conf.setsKey {
+                file =
+                    "the configuration file holds no valid private key, nor a PostUp that sets one"
+            }
         }
         guard Systemd.isRunning(toolkit.root) else {
             intent.skip(.unit, "systemd does not run here")
@@ -178,14 +202,14 @@ struct RestartWireGuard: Verb {
             guard let answer = answers[one.publicKey] else { return peer != nil }
             // Of all peers, those that shake hands are well, though they may not answer an echo.
             return !answer.isAnswer && (peer != nil || !one.isAlive(at: now))
+                && !toolkit.isHeard(one, device.name, at: now)
         }
         guard difference.isEmpty else { return silent }
-        guard !silent.isEmpty else {
+        guard !meant.isEmpty else {
             throw MeshToolkit.permanent(
-                meant.isEmpty
-                    ? "\(device.name) is up and has no peers: there is nothing to restart"
-                    : "it answers through \(device.name): there is nothing to restart")
+                "\(device.name) is up and has no peers: there is nothing to restart")
         }
+        if silent.isEmpty { return [] }
         // Without a way to their endpoints the tunnel is not what is broken.
         let isCutOff = silent.allSatisfy { peer in
             guard let address = peer.endpointAddress,
@@ -205,11 +229,15 @@ struct RestartWireGuard: Verb {
     ) -> String? {
         switch toolkit.configuration(device.name) {
         case .failure(let failure): failure.reason
+        case .success(let conf) where conf.isSaved: Self.savedObstacle
         case .success(let conf):
             WireGuardRepair.newEndpoints(peers, conf).isEmpty
                 ? "the endpoints are where the configuration says, or it names none" : nil
         }
     }
+
+    private static let savedObstacle =
+        "the configuration file is written from what runs (SaveConfig), and not followed"
 
     /// Why the file cannot be followed; `nil`: it can.
     private func syncObstacle(
@@ -226,6 +254,7 @@ struct RestartWireGuard: Verb {
     private func fileObstacle(_ subject: MeshToolkit.Subject) -> String? {
         switch toolkit.configuration(subject.interface) {
         case .failure(let failure): failure.reason
+        case .success(let conf) where conf.isSaved: Self.savedObstacle
         case .success(let conf):
             subject.peer.map { conf.peerPart($0).isEmpty } == true
                 ? "the configuration file does not name the peer, and a peer is never taken out"
@@ -266,6 +295,7 @@ struct RestartWireGuard: Verb {
     // MARK: Executing
 
     func execute(_ plan: VerbPlan) throws(VerbFailure) -> JSON.Object {
+        if let peace = plan.undo["state"] { return ["steps": [], "state": peace] }
         let subject = try toolkit.subject(plan.undo)
         let steps = (plan.undo["steps"]?.array ?? []).compactMap { $0.string }
             .compactMap(Step.init)
@@ -281,9 +311,10 @@ struct RestartWireGuard: Verb {
             let startedAt = SteadyClock.wallTime()
             var entry: JSON.Object = ["step": .string(step.rawValue)]
             do throws(VerbFailure) {
-                try take(step, subject, ill, left)
+                entry["note"] = try take(step, subject, ill, left).map(JSON.string)
+                let rest = end - SteadyClock.sinceBoot()
                 let isBack = try wait(
-                    subject, step, ill, since: startedAt, atMost: min(Self.stepTime, left))
+                    subject, step, ill, since: startedAt, atMost: min(Self.stepTime, rest))
                 entry["outcome"] = isBack ? "it is back" : "no effect"
                 done.append(.object(entry))
                 if isBack { return result() }
@@ -308,30 +339,6 @@ struct RestartWireGuard: Verb {
     private func isAsConfigured(_ subject: MeshToolkit.Subject) throws(VerbFailure) -> Bool {
         guard let link = try toolkit.link(subject.interface) else { return false }
         return try WireGuardRepair(toolkit: toolkit).difference(link, subject.peer).isEmpty
-    }
-
-    private func take(
-        _ step: Step, _ subject: MeshToolkit.Subject, _ ill: Set<String>, _ left: Duration
-    ) throws(VerbFailure) {
-        let repair = WireGuardRepair(toolkit: toolkit)
-        let name = subject.interface
-        switch step {
-        case .linkUp: try repair.switchOn(name)
-        case .routes: try repair.restoreRoutes(name, subject.peer)
-        case .endpoint: try repair.setEndpoints(name, ill)
-        case .syncconf: try repair.follow(name, subject.peer, ill)
-        case .linkCycle: try repair.cycle(name)
-        case .start:
-            let path = toolkit.root.real(NodeNetwork.path(name))
-            if let reason = WireGuardQuick.up(path, timeLimit: min(left, .seconds(10))) {
-                throw MeshToolkit.transient("\(WireGuardQuick.program) up \(path): \(reason)")
-            }
-        case .unit:
-            let unit = "wg-quick@\(name).service"
-            if let reason = Systemd.restart(unit, timeLimit: min(left, .seconds(10))) {
-                throw MeshToolkit.transient("\(unit): \(reason)")
-            }
-        }
     }
 
     /// Waits until the tunnel, or the peer, is back.

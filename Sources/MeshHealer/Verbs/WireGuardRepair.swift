@@ -44,8 +44,13 @@ struct WireGuardRepair: Sendable {
         // Names may take their time, and others wait for their turn.
         let end = SteadyClock.sinceBoot() + .seconds(8)
         for (key, endpoint) in Self.newEndpoints(peers, conf) where SteadyClock.sinceBoot() < end {
+            place(name, key, endpoint)
             try wg(["set", name, "peer", key, "endpoint", endpoint])
         }
+    }
+
+    private func place(_ name: String, _ peer: String, _ endpoint: String) {
+        toolkit.place(EchoBook.Key(interface: name, peer: peer), at: endpoint)
     }
 
     // MARK: The file
@@ -64,6 +69,11 @@ struct WireGuardRepair: Sendable {
 
     /// The key of a running interface. Secret: only to be compared, or written into its own file.
     func runningKey(_ name: String) -> String? {
+        // Asked about one that is not there, wg removes the socket that its program has left behind, by
+        // which it is known to be lost.
+        guard let link = try? toolkit.link(name), toolkit.network.isWireGuard(link) else {
+            return nil
+        }
         guard var output = try? toolkit.tool.run(["show", name, "private-key"]) else { return nil }
         defer { for index in output.indices { output[index] = 0 } }
         let text = String(decoding: output.prefix { $0 > 0x20 }, as: UTF8.self)
@@ -76,7 +86,7 @@ struct WireGuardRepair: Sendable {
         let conf = try configuration(name)
         let peers = try device(name).peers
         let running = peers.first { $0.publicKey == peer }
-        let endpoint = isIll || running == nil ? newEndpoint(peer, running, conf) : nil
+        let endpoint = isIll || running == nil ? newEndpoint(name, peer, running, conf) : nil
         let part = conf.peerPart(
             peer, endpoint: endpoint, without: Self.othersRanges(peer, peers, conf))
         guard !part.isEmpty else {
@@ -99,9 +109,13 @@ struct WireGuardRepair: Sendable {
     }
 
     private func newEndpoint(
-        _ peer: String, _ running: WireGuardPeer?, _ conf: WireGuardConf
+        _ name: String, _ peer: String, _ running: WireGuardPeer?, _ conf: WireGuardConf
     ) -> String? {
-        Self.newEndpoints([running ?? WireGuardPeer(publicKey: peer)], conf).first?.endpoint
+        let endpoint = Self.newEndpoints(
+            [running ?? WireGuardPeer(publicKey: peer)], conf
+        ).first?.endpoint
+        if let endpoint { place(name, peer, endpoint) }
+        return endpoint
     }
 
     /// Makes the interface run what the file says. Peers that are the same keep their sessions; those that
@@ -125,7 +139,8 @@ struct WireGuardRepair: Sendable {
             let now = running[peer.publicKey]
             let isIll = now == nil || ill.contains(peer.publicKey)
             text += conf.peerPart(
-                peer.publicKey, endpoint: isIll ? newEndpoint(peer.publicKey, now, conf) : nil,
+                peer.publicKey,
+                endpoint: isIll ? newEndpoint(name, peer.publicKey, now, conf) : nil,
                 without: Self.othersRanges(peer.publicKey, device.peers, conf))
         }
         let others = device.peers.filter { !named.contains($0.publicKey) }
@@ -173,22 +188,26 @@ struct WireGuardRepair: Sendable {
 
     func difference(_ link: NetworkLink, _ peer: String?) throws(VerbFailure) -> Difference {
         var difference = Difference()
-        guard case .success(let conf) = toolkit.configuration(link.name) else { return difference }
+        guard case .success(let conf) = toolkit.configuration(link.name), !conf.isSaved else {
+            return difference
+        }
         let device = try toolkit.device(link)
         let running = Dictionary(
             device.peers.map { ($0.publicKey, $0.allowedIPs.map(\.description)) },
             uniquingKeysWith: { first, _ in first })
         let written = conf.peers
         for finding in Drift.compare(running: running, configured: written)
-        where finding.kind != "unknown" && (peer == nil || finding.peer == peer) {
+        where finding.kind != "unknown" && !finding.peer.isEmpty
+            && (peer == nil || finding.peer == peer)
+        {
             difference.peers.insert(finding.peer)
         }
         if peer == nil, let port = conf.listenPort, port != 0, port != device.listenPort {
             difference.port = port
         }
-        if conf.isForQuick, conf.makesRoutes, link.isUp {
+        if link.isUp {
             let lost = LostRoutes(network: toolkit.network).find(
-                link, written.filter { peer == nil || $0.publicKey == peer },
+                link, written.filter { peer == nil || $0.publicKey == peer }, conf.routes,
                 toolkit.config.local.mesh.routes)
             difference.routes = lost.values.joined().compactMap { IPPrefix($0) }.sorted()
         }
@@ -210,8 +229,9 @@ struct WireGuardRepair: Sendable {
     func restoreRoutes(_ name: String, _ peer: String?) throws(VerbFailure) {
         let link = try link(name)
         let ranges = try difference(link, peer).routes
-        try restoreAddresses(link, try configuration(name))
-        try addRoutes(ranges, link)
+        let conf = try configuration(name)
+        try restoreAddresses(link, conf)
+        try addRoutes(ranges, link, conf.routes)
     }
 
     private func restoreAddresses(
@@ -230,6 +250,32 @@ struct WireGuardRepair: Sendable {
 
     // MARK: The link
 
+    /// Makes an interface anew by what starts it, which says why it fails and whether it goes on.
+    /// `wg-quick` adds the rules of a full tunnel that are there already from before the interface was lost
+    /// once more.
+    ///
+    /// - Returns: what else is to be said; `nil`: nothing.
+    func make(
+        _ name: String, _ start: () -> (failure: String?, running: pid_t?)
+    ) throws(VerbFailure) -> String? {
+        let rules = (try? NetworkRules.all()) ?? []
+        toolkit.begin(name)
+        var (failure, running) = start()
+        // A file without a key leaves it to a program that may have failed, unseen.
+        if failure == nil, case .success(let conf) = toolkit.configuration(name),
+            conf.privateKey == nil, runningKey(name) == nil
+        {
+            failure = "\(name) is there, and has been given no private key"
+        }
+        let isMade = failure == nil && running == nil
+        toolkit.end(name, made: isMade ? try? toolkit.link(name) : nil, running: running)
+        if let failure { throw MeshToolkit.transient(failure) }
+        for rule in NetworkRules.doubled(rules, now: (try? NetworkRules.all()) ?? []) {
+            try? NetworkRules.remove(rule)
+        }
+        return running.map { _ in "what its file runs after that goes on" }
+    }
+
     /// Switches an interface on, and brings back the addresses and routes that went with it: those that
     /// were seen on it, and those of its file.
     func switchOn(_ name: String) throws(VerbFailure) {
@@ -238,22 +284,28 @@ struct WireGuardRepair: Sendable {
         _ = toolkit.remembered(name)?.restore(link)
         guard case .success(let conf) = toolkit.configuration(name), conf.isForQuick else { return }
         try restoreAddresses(link, conf)
-        guard conf.makesRoutes else { return }
-        try addRoutes(conf.peers.flatMap(\.allowedIPs).compactMap { IPPrefix($0) }, link)
+        let ranges = conf.peers.flatMap(\.allowedIPs).compactMap { IPPrefix($0) }
+        try addRoutes(ranges, link, conf.routes)
     }
 
     /// Adds the routes that `wg-quick` makes for allowed IPs, where they are missing. A route that
     /// somebody else has to the same place stays.
-    private func addRoutes(_ ranges: [IPPrefix], _ link: NetworkLink) throws(VerbFailure) {
+    private func addRoutes(
+        _ ranges: [IPPrefix], _ link: NetworkLink, _ routes: QuickRoutes
+    ) throws(VerbFailure) {
+        var table = 254
+        if case .table(let number) = routes { table = number }
         for isV6 in [false, true] {
-            // A range of everything has rules and a table of its own.
-            let wanted = ranges.filter { $0.address.isV6 == isV6 && $0.length > 0 }
+            let wanted = ranges.filter {
+                $0.address.isV6 == isV6 && LostRoutes.isMeant($0, routes)
+            }
             guard !wanted.isEmpty else { continue }
-            let existing = toolkit.network.routed(link, isV6: isV6) ?? []
+            let lost = LostRoutes(network: toolkit.network)
+            let existing = lost.existing(link, routes, isV6: isV6) ?? []
             for range in wanted.sorted() {
-                if existing.contains(where: { $0.covers(range) }) { continue }
+                if LostRoutes.isKnown(range, existing, routes) { continue }
                 let route = NetworkRoute(
-                    prefix: range, gateway: nil, device: link.index, metric: 0, table: 254)
+                    prefix: range, gateway: nil, device: link.index, metric: 0, table: table)
                 do throws(NetlinkFailure) { _ = try NetworkRoutes.add(route) } catch {
                     throw MeshToolkit.transient("\(error)")
                 }
