@@ -149,6 +149,10 @@ extension Immunity {
                 verdict: .escalate,
                 reason: "\(incident.attempts.count) attempts made in this incident")
         }
+        let busy = incident.attemptCount(of: incident.rung, action: rung.action, untried: true)
+        guard busy < Self.busyLimit else {
+            return Objection(verdict: .skip, reason: "its agent had no time for it \(busy) times")
+        }
         let count = incident.attemptCount(of: incident.rung, action: rung.action)
         guard count >= policy.maxAttempts else { return nil }
         return Objection(
@@ -188,7 +192,7 @@ extension Immunity {
         _ command: Command, about key: IncidentKey, _ turn: inout Turn
     ) {
         turn.directives.append(.send(command))
-        nextSend[command.actionID] = turn.time + Self.resendInterval
+        nextSend[command.actionID] = turn.time + resendInterval(of: command)
         settle(BreakerKey(command, about: key), &turn)
     }
 }
