@@ -67,6 +67,7 @@ enum Views {
         ]
         object["resource"] =
             incident.key.resource.isEmpty ? nil : .string(incident.key.resource)
+        object["drill"] = incident.isDrill ? true : nil
         object["until"] = incident.until.map { .string($0.inMilliseconds.description) }
         object["closed"] = incident.closedAt.map { .string($0.inMilliseconds.description) }
         return object
@@ -78,6 +79,7 @@ enum Views {
             "action": .string(attempt.command.actionType),
             "status": .string(attempt.status.rawValue), "in_force": .bool(attempt.isInForce),
         ]
+        object["dry_run"] = attempt.command.dryRun ? true : nil
         object["reason"] = attempt.reason.map(JSON.string)
         object["finished"] = attempt.finishedAt.map { .string($0.inMilliseconds.description) }
         object["undone"] = attempt.undoneAt.map { .string($0.inMilliseconds.description) }
