@@ -119,7 +119,9 @@ extension Immunity {
         // The failures of a rung may be what has opened its breaker. When it has had all its attempts, also
         // for a milder severity, it is over with or without the breaker, and the ladder goes on, as after
         // any other failure: the next action has a breaker of its own.
-        let made = incident.attempts.count { $0.command.actionType == rung.action }
+        let made = incident.attempts.count {
+            $0.command.actionType == rung.action && !$0.isUntried
+        }
         if made >= policy.maxAttempts, incident.attempts.count < State.attemptLimit {
             return Objection(
                 verdict: .skip,
