@@ -73,6 +73,8 @@ package struct ActionDesk: Sendable {
         case execute(Int, verb: String, VerbPlan)
         case undo(Int, verb: String, undo: JSON.Object, remaining: [JSON.Object])
         case publish(CommandResult)
+        /// To be published although it was before, for whoever has not heard it: no news.
+        case repeated(CommandResult)
         case ignored(actionID: String, reason: String)
     }
 
@@ -102,6 +104,9 @@ package struct ActionDesk: Sendable {
 
     /// An action that is to be taken back.
     struct UndoTask: Sendable {
+        /// The reason of what somebody has asked for.
+        static let asked = "asked to"
+
         var reason: String
         /// Since boot.
         var nextTry: Duration
@@ -155,7 +160,7 @@ package struct ActionDesk: Sendable {
             }
             let isRecent = entry.action.keepUntil - Self.rememberedFor + Self.retellFor > now.wall
             if entry.phase == .active || (entry.phase == .finished && isRecent) {
-                directives += entry.results.map(Directive.publish)
+                directives += entry.results.map(Directive.repeated)
             }
         }
         endLeases(at: now)

@@ -12,6 +12,14 @@ extension ActionDesk {
             directives.append(.ignored(actionID: command.actionID, reason: reason))
             return
         case .refuse(let reason, let isTransient):
+            if command.operation == .undo, let entry = ledger[command.actionID] {
+                // Else the no would be taken for one to executing it.
+                guard !entry.results.isEmpty else {
+                    directives.append(.publish(result(of: command, .accepted, at: now)))
+                    break
+                }
+                directives += entry.results.map(Directive.repeated)
+            }
             let isLate = gate.lateness(of: command, at: now.wall) != nil
             refuse(
                 command, reason, isTransient: isTransient,
@@ -36,11 +44,12 @@ extension ActionDesk {
     /// Says no. With `remember` a repeat is refused as well, so that a command that was refused once is
     /// not executed when a copy of it arrives later.
     mutating func refuse(
-        _ command: Command, _ reason: String, isTransient: Bool, remember: Bool, at now: Moment,
-        _ directives: inout [Directive]
+        _ command: Command, _ reason: String, isTransient: Bool, remember: Bool,
+        isBusy: Bool = false, at now: Moment, _ directives: inout [Directive]
     ) {
         let outcome: CommandResult.Outcome = isTransient ? .transientFailure : .permanentFailure
-        let result = result(of: command, .refused, outcome, reason, at: now)
+        var result = result(of: command, .refused, outcome, reason, at: now)
+        result.isBusy = isBusy
         // Not in the journal: refusing costs no disk. A restart may forget it.
         if remember, ledger.order.count < Self.rememberedLimit {
             _ = ledger.apply(
@@ -62,10 +71,10 @@ extension ActionDesk {
         }
         let results = ledger[command.actionID]?.results ?? []
         guard results.isEmpty else {
-            directives += results.map(Directive.publish)
+            directives += results.map(Directive.repeated)
             return
         }
-        directives.append(.publish(result(of: command, .accepted, at: now)))
+        directives.append(.repeated(result(of: command, .accepted, at: now)))
     }
 
     private mutating func enqueue(
@@ -74,8 +83,8 @@ extension ActionDesk {
         if let reason = busyReason(at: now) {
             // Not remembered: a full memory is one of the reasons, and the next copy may find room.
             refuse(
-                command, "busy: \(reason)", isTransient: true, remember: false, at: now, &directives
-            )
+                command, "busy: \(reason)", isTransient: true, remember: false, isBusy: true,
+                at: now, &directives)
             return
         }
         var command = command
@@ -117,22 +126,25 @@ extension ActionDesk {
         let id = command.actionID
         switch known {
         case .recorded(.planned):
-            job?.undoReason = "asked to"
+            job?.undoReason = UndoTask.asked
             directives.append(.publish(result(of: command, .accepted, at: now)))
         case .recorded(.active), .recorded(.restoring):
-            scheduleUndo(id, "asked to", at: now)
+            scheduleUndo(id, UndoTask.asked, at: now)
             // Somebody wants it now, so the pause after a failed try is cut short.
             undoTasks[id]?.nextTry = now.boot
         case .recorded(.finished):
             let results = ledger[id]?.results ?? []
-            directives += results.map(Directive.publish)
-            guard results.last?.status != .undone else { return }
+            if let last = results.last, last.status == .undone {
+                directives.append(.repeated(last))
+                return
+            }
+            directives += results.map(Directive.repeated)
             let nothing = "nothing of it is in force"
             directives.append(
                 .publish(result(of: command, .undone, .succeeded, nothing, at: now)))
         case .waiting:
             if job?.actionID == id {
-                job?.undoReason = "asked to"
+                job?.undoReason = UndoTask.asked
                 return
             }
             queue.removeAll { $0.actionID == id }

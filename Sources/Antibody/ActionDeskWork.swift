@@ -27,8 +27,11 @@ extension ActionDesk {
         let verdict = gate.judge(
             command, known: .unknown, highestEpoch: ledger.highestEpoch, at: now.wall)
         if case .refuse(let reason, let isTransient) = verdict {
+            // Too late only because it has waited here.
+            let isBusy = gate.lateness(of: command, at: now.wall) != nil
             return refuse(
-                command, reason, isTransient: isTransient, remember: true, at: now, &directives)
+                command, reason, isTransient: isTransient, remember: true, isBusy: isBusy, at: now,
+                &directives)
         }
         guard let verb = gate.verbs[command.actionType] else {
             preconditionFailure("the gate has refused unknown verbs, and verbs do not change")
@@ -95,8 +98,8 @@ extension ActionDesk {
         }
         guard !isStopping, let verb = gate.verbs[command.actionType] else {
             return refuse(
-                command, "busy: the agent is stopping", isTransient: true, remember: false, at: now,
-                &directives)
+                command, "busy: the agent is stopping", isTransient: true, remember: false,
+                isBusy: true, at: now, &directives)
         }
         let action = PlannedAction(
             id: command.actionID, verb: verb.name, family: verb.family,
@@ -174,6 +177,7 @@ extension ActionDesk {
             let task = undoTasks.removeValue(forKey: id)
             var result = result(of: entry.action, .undone, .succeeded, at: now)
             result.reason = task?.reason
+            result.isAsked = task?.reason == UndoTask.asked
             result.effect = effect
             result.durationMilliseconds = milliseconds(since: job.started, now)
             record(.undone(id: id, result), &directives)
@@ -222,8 +226,8 @@ extension ActionDesk {
         isStopping = true
         for command in queue {
             refuse(
-                command, "busy: the agent is stopping", isTransient: true, remember: false, at: now,
-                &directives)
+                command, "busy: the agent is stopping", isTransient: true, remember: false,
+                isBusy: true, at: now, &directives)
         }
         queue = []
         guard !keepingActions else { return }

@@ -85,6 +85,10 @@ struct ActionLoop {
             case .publish(let result):
                 report(result)
                 runner.results.put(result)
+            case .repeated(let result):
+                runner.log.debug(
+                    "said again", ["action": result.actionID, "status": result.status.rawValue])
+                runner.results.put(result)
             case .ignored(let id, let reason):
                 runner.log.info("command ignored", ["action": id, "reason": reason])
             case .plan(let number, let name, let call): plan(number, name, call)

@@ -75,6 +75,7 @@ package final class ActionRunner: Sendable {
             actionID: command.actionID, actionType: command.actionType, node: identity.node,
             status: .refused, outcome: .transientFailure,
             reason: "busy: \(Self.inboxLimit) commands have not been read yet")
+        result.isBusy = true
         result.agentID = identity.agentID
         result.incident = command.incident
         result.timestamp = clock.now().inMilliseconds

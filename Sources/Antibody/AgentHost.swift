@@ -228,6 +228,26 @@ package final class AgentHost: Service {
         }
     }
 
+    /// Says on `skos.rejected.<node>` that a message is no command.
+    private func tell(of message: BusMessage, _ error: MessageError) {
+        let excerpt = message.withPayload { payload in
+            String(decoding: payload.prefix(Self.excerptBytes), as: UTF8.self)
+        }
+        var object: JSON.Object = [
+            "node": .string(config.nodeName), "subject": .string(message.subject),
+            "reason": .string(error.reason),
+            "excerpt": .string(String(Name.quoted(excerpt).dropFirst().dropLast())),
+        ]
+        object["field"] = error.field.isEmpty ? nil : .string(error.field)
+        object["agent_id"] = agents.withLock { $0.first }.map { .string($0.identity.agentID) }
+        // Whoever sent nonsense is told if that is possible; nothing depends on it.
+        try? link.connection?.publish(
+            Subjects.rejected(config.nodeName), JSON.object(object).encoded)
+    }
+
+    /// Bytes of a message that is no command that are shown.
+    private static let excerptBytes = 120
+
     /// Says no to what cannot be read: to the sender, when the message has an action id and is for one of
     /// these agents; always in the log and the metric.
     private func reject(_ message: BusMessage, _ error: MessageError, _ agents: [Agent]) {
@@ -238,6 +258,8 @@ package final class AgentHost: Service {
                 "a message is no command",
                 ["reason": error, "not_logged": held == 0 ? "" : "\(held)"])
         }
+        // The coordinator records it. When there are too many, it is not told of them all, either.
+        if held != nil { tell(of: message, error) }
         let fields = message.withPayload { try? Fields(message: $0) }
         guard let fields, let id = try? fields.string("action_id", limit: Limits.identifierBytes)
         else { return }

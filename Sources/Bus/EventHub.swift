@@ -116,7 +116,9 @@ extension EventHub {
         natsOptions_SetDisconnectedCB(
             options,
             { connection, closure in
-                let reason = lastError(of: connection)
+                // An end of the stream is no error to cnats, which has no text for it.
+                let error = lastError(of: connection)
+                let reason = error.isEmpty ? "the server has closed it" : error
                 EventHub.find(closure)?.post(.disconnected(reason: reason))
             }, closure)
         natsOptions_SetReconnectedCB(

@@ -48,6 +48,23 @@ struct Intake: Sendable {
         } catch { reject(message, error, acks: false) }
     }
 
+    /// What an agent has rejected: a command that it could not read. Rejections without an agent are this
+    /// coordinator's own.
+    func rejection(_ message: BusMessage) {
+        let fields = message.withPayload { try? Fields(message: $0) }
+        guard let fields, let node = Subjects.node(of: message.subject),
+            (try? fields.name("agent_id")) != nil,
+            let reason = try? fields.string("reason"),
+            let subject = try? fields.string("subject", limit: Limits.identifierBytes)
+        else { return }
+        let rejection = Rejection(
+            subject: subject, node: node, field: (try? fields.string("field")) ?? "",
+            reason: reason, excerpt: (try? fields.string("excerpt")) ?? "")
+        if !engine.offer(.input(.rejectedByAgent(rejection), nil)) {
+            meters.droppedMessages.increment()
+        }
+    }
+
     func heartbeat(_ message: BusMessage) {
         meters.heartbeats.increment()
         do throws(MessageError) {

@@ -51,6 +51,8 @@ extension Event {
             case .stale, .outOfOrder, .noPolicy: event.alert.node
             case .opened, .repeated, .worsened, .eased, .cleared, .returned: nil
             }
+        // Of an action that no incident has asked for.
+        case .result(let event): event.incident.isEmpty ? event.result.node : nil
         default: nil
         }
     }

@@ -177,6 +177,7 @@ final class Session: Sendable {
         keep(others)
         keep(try context.bulk.subscribe(Subjects.heartbeats) { intake.heartbeat($0) })
         keep(try control.subscribe(Subjects.results) { intake.result($0) })
+        keep(try control.subscribe(Subjects.rejections) { intake.rejection($0) })
         var consumer = try await Self.resume(
             control.jetStream, after: replay.state.alertSequence)
         // Of this term alone: a deposed coordinator that still listens would be given alerts before
@@ -292,7 +293,8 @@ final class Session: Sendable {
         for await event in events {
             switch event {
             case .disconnected(let reason), .closed(let reason):
-                throw BusError(.notConnected, "the connection to NATS is lost: \(reason)")
+                let because = reason.isEmpty ? "" : ": \(reason)"
+                throw BusError(.notConnected, "the connection to NATS is lost\(because)")
             case .connected, .reconnected, .lameDuck, .slowConsumer, .error: break
             }
         }

@@ -46,7 +46,7 @@ struct Story {
     private init(id: String) { self.id = id }
 
     private mutating func learn(_ record: JSON.Object) {
-        guard let incident = record["incident"]?.string, isNamed(in: record),
+        guard let incident = record["incident"]?.string, !incident.isEmpty, isNamed(in: record),
             record["node"]?.string != id, incidents.count < Self.incidentLimit
         else { return }
         incidents.insert(incident)

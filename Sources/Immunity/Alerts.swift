@@ -91,7 +91,7 @@ extension Immunity {
                 reason: reason, excerpt: alert.id ?? "")
         }
         if let known = policies.nodes, !known.contains(alert.node) {
-            return rejection("node", "unknown node \"\(alert.node)\": add it under nodes:")
+            return rejection("node", Self.unknownNode(alert.node))
         }
         if let time = alert.timestamp, time - now > Limits.clockSkew {
             let ahead = (time - now).short
@@ -190,19 +190,31 @@ extension Immunity {
     }
 
     /// The symptom is still reported after an action that succeeded: when its time is up and the
-    /// policy's severity still holds, the rung has not helped.
+    /// policy's severity still holds, the rung has not helped. Unless the node has taken it back by
+    /// itself, because nobody renewed it: that says nothing against the rung, which is tried again.
     mutating func verify(_ incident: Incident, _ turn: inout Turn) {
-        guard let until = incident.until, until <= turn.time,
-            incident.severity >= incident.policySeverity, let attempt = incident.attempts.last,
+        guard incident.severity >= incident.policySeverity, let attempt = incident.attempts.last,
             let finishedAt = attempt.finishedAt, incident.assertedAt > finishedAt
         else { return }
-        record(
-            .incident(
-                IncidentEvent(
-                    incident: incident.id, node: incident.key.node, change: .notVerified,
-                    reason: "\(attempt.command.actionType) succeeded at \(finishedAt), but the "
-                        + "symptom was still there at \(incident.assertedAt)")),
-            &turn)
+        let action = attempt.command.actionType
+        var event = IncidentEvent(
+            incident: incident.id, node: incident.key.node, change: .notVerified, reason: "")
+        if let lapsedAt = attempt.lapsedAt {
+            guard incident.assertedAt > lapsedAt else { return }
+            event.isLapsed = true
+            event.reason =
+                "\(action) is not in force since \(lapsedAt)"
+                + (attempt.reason.map { " (\($0))" } ?? "")
+                + ", and the symptom was there at \(incident.assertedAt)"
+        } else {
+            guard let until = incident.until, until <= turn.time,
+                !isInDoubt(attempt, at: turn.time)
+            else { return }
+            event.reason =
+                "\(action) succeeded at \(finishedAt), but the symptom was still there at "
+                + "\(incident.assertedAt)"
+        }
+        record(.incident(event), &turn)
         settle(BreakerKey(attempt.command, about: incident.key), &turn)
         decide(incident.key, &turn)
     }

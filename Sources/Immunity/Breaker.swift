@@ -69,6 +69,15 @@ package struct Breaker: Sendable, Equatable {
         if state(at: time) == .halfOpen { trial = actionID }
     }
 
+    /// Takes back that an action was executed: it was not even tried.
+    mutating func withdraw(_ command: Command) {
+        let issued = command.timestamp ?? Timestamp(nanoseconds: .max)
+        if let index = executions.firstIndex(where: { $0 >= issued }) {
+            executions.remove(at: index)
+        }
+        if trial == command.actionID { trial = nil }
+    }
+
     mutating func failed(at time: Timestamp) { Self.append(time, to: &failures) }
 
     mutating func open(until: Timestamp, reason: String) {

@@ -20,6 +20,7 @@ extension Immunity {
         }
         nodes.stepBack(to: turn.time)
         nextSend = [:]
+        doubts = [:]
         nextSweep = nil
         clearReports = [:]
         scheduleAll(at: turn.time)

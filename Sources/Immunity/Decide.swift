@@ -119,7 +119,9 @@ extension Immunity {
         // The failures of a rung may be what has opened its breaker. When it has had all its attempts, also
         // for a milder severity, it is over with or without the breaker, and the ladder goes on, as after
         // any other failure: the next action has a breaker of its own.
-        let made = incident.attempts.count { $0.command.actionType == rung.action }
+        let made = incident.attempts.count {
+            $0.command.actionType == rung.action && !$0.isUntried
+        }
         if made >= policy.maxAttempts, incident.attempts.count < State.attemptLimit {
             return Objection(
                 verdict: .skip,
@@ -148,6 +150,10 @@ extension Immunity {
             return Objection(
                 verdict: .escalate,
                 reason: "\(incident.attempts.count) attempts made in this incident")
+        }
+        let busy = incident.attemptCount(of: incident.rung, action: rung.action, untried: true)
+        guard busy < Self.busyLimit else {
+            return Objection(verdict: .skip, reason: "its agent had no time for it \(busy) times")
         }
         let count = incident.attemptCount(of: incident.rung, action: rung.action)
         guard count >= policy.maxAttempts else { return nil }
@@ -188,7 +194,7 @@ extension Immunity {
         _ command: Command, about key: IncidentKey, _ turn: inout Turn
     ) {
         turn.directives.append(.send(command))
-        nextSend[command.actionID] = turn.time + Self.resendInterval
+        nextSend[command.actionID] = turn.time + resendInterval(of: command)
         settle(BreakerKey(command, about: key), &turn)
     }
 }

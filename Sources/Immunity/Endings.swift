@@ -61,7 +61,10 @@ extension Immunity {
             &turn)
         settleBreakers(of: incident, &turn)
         if let over = state.undoing[incident.id] { requestUndos(of: over, &turn) }
-        publish("incident_\(change.rawValue)", state.incident(id: incident.id), &turn)
+        // The last report's words would be about a symptom that is gone.
+        publish(
+            "incident_\(change.rawValue)", state.incident(id: incident.id),
+            message: change == .resolved ? reason : nil, reason: reason, &turn)
     }
 
     /// Asks to take back what an incident that is over still owes, the last first.
@@ -102,10 +105,12 @@ extension Immunity {
     }
 
     func publish(
-        _ type: String, _ incident: Incident?, reason: String? = nil, _ turn: inout Turn
+        _ type: String, _ incident: Incident?, message: String? = nil, reason: String? = nil,
+        _ turn: inout Turn
     ) {
         guard let incident else { return }
-        let event = event(about: incident, reason: reason, at: turn.time)
+        var event = event(about: incident, reason: reason, at: turn.time)
+        event["message"] = message.map(JSON.string) ?? event["message"]
         turn.directives.append(.publish(type: type, event))
     }
 

@@ -128,6 +128,7 @@ package struct Decision: Sendable, Equatable {
 /// What an agent reported, or, without an agent, that it did not report in time.
 package struct ResultEvent: Sendable, Equatable {
     package var result: CommandResult
+    /// Empty for an action that no incident has asked for, such as a command by hand.
     package var incident: String
     /// Set when the deadline passed without a result.
     package var timedOut: Bool
@@ -152,6 +153,8 @@ package struct IncidentEvent: Sendable, Equatable {
     package var node: String
     package var change: Change
     package var reason: String
+    /// With `notVerified`: the node had taken the action back by itself, so the same rung is tried again.
+    package var isLapsed = false
 }
 
 /// A breaker changed its state.
@@ -182,7 +185,8 @@ package struct Rejection: Sendable, Equatable {
     /// The field at fault; empty: the message as a whole.
     package var field: String
     package var reason: String
-    /// The beginning of the message, printable.
+    /// The beginning of the message, printable; of an alert that could be read its id, of a heartbeat the
+    /// agent's.
     package var excerpt: String
     /// Its place in the alert stream, when it came from there.
     package var sequence: UInt64?

@@ -68,7 +68,8 @@ extension Event {
                 IncidentEvent(
                     incident: try fields.text("incident"), node: try fields.text("node"),
                     change: try fields.chosen("change", IncidentEvent.Change.self),
-                    reason: try fields.text("reason")))
+                    reason: try fields.text("reason"),
+                    isLapsed: try fields.bool("lapsed") ?? false))
         case "breaker":
             let text = try fields.text("breaker")
             guard let key = BreakerKey(text) else {

@@ -25,11 +25,15 @@ package struct Record: Sendable, Equatable {
 }
 
 extension Event {
-    /// Who caused it, when that is known from the event itself.
+    /// Stands for whoever sent a message that does not say whose it is: it may be anybody.
+    package static let unknownActor = "unknown"
+
+    /// Who caused it; `nil`: the coordinator itself.
     package var actor: String? {
         switch self {
-        case .alert(let event): event.alert.agentID
-        case .result(let event): event.timedOut ? nil : event.result.agentID
+        case .alert(let event): event.alert.agentID ?? Self.unknownActor
+        case .result(let event):
+            event.timedOut ? nil : event.result.agentID ?? Self.unknownActor
         case .operation(let event): event.actor
         default: nil
         }
@@ -54,6 +58,7 @@ extension Event {
             object["incident"] = .string(event.incident)
             object["change"] = .string(event.change.rawValue)
             object["reason"] = .string(event.reason)
+            object["lapsed"] = event.isLapsed ? true : nil
         case .breaker(let event):
             object["node"] = .string(event.key.node)
             object["breaker"] = .string(event.key.text)

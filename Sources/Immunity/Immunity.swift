@@ -16,6 +16,8 @@ package struct Immunity: Sendable {
         /// Time has passed.
         case tick
         case rejected(Rejection)
+        /// An agent says that it could not accept a message.
+        case rejectedByAgent(Rejection)
         case configured(PolicySet, fingerprint: String)
         /// An edit of the configuration that was not accepted.
         case configurationRefused(fingerprint: String, reason: String)
@@ -55,14 +57,23 @@ package struct Immunity: Sendable {
     /// When each command in flight, renewal and undo is to be sent next. After a restart everything is
     /// sent again at once, which agents answer from their journals.
     var nextSend: [String: Timestamp] = [:]
+    /// Until when an agent may answer that an action is not in force any more, about which there was
+    /// reason to ask.
+    var doubts: [String: Timestamp] = [:]
+    /// Results of others that have been recorded, and nodes of heartbeats that have been rejected.
+    var foreignResults: Set<String> = []
+    var strangers: Set<String> = []
+    /// What an agent has rejected last, and when.
+    var agentRejection: (rejection: Rejection, time: Timestamp)?
     /// The newest `ok` about each symptom that changed nothing and so was not recorded.
     var clearReports: [IncidentKey: Timestamp] = [:]
 
-    /// Time between two sendings of a command that is not answered.
+    /// Time between two sendings of a command without an outcome, at most. Also of one that was
+    /// accepted: the agent may have ended before its journal knew of it, and the repeat is answered with
+    /// the outcome should that have been lost.
     package static let resendInterval: Duration = .seconds(2)
-    /// Time between two sendings of a command that is accepted but not done; the repeat is answered
-    /// with the outcome, in case the first answer was lost.
-    package static let acceptedResendInterval: Duration = .seconds(10)
+    /// The least time between two sendings, where a deadline is so near that there must be more.
+    package static let resendFloor: Duration = .milliseconds(500)
     /// Time between two sendings of an undo that is not answered, for as long as a lease; then, and for
     /// what has no lease, the longer time.
     package static let undoResendInterval: Duration = .seconds(5)
@@ -74,6 +85,11 @@ package struct Immunity: Sendable {
     package static let leaseGrace: Duration = .seconds(60)
     /// How long an undo that nobody answers is sent for when the action has no lease.
     package static let undoPatience: Duration = .seconds(24 * 3600)
+    /// How long after an agent had no time for an action it is asked again, and how often in one incident.
+    package static let busyPause: Duration = .seconds(10)
+    package static let busyLimit = 12
+    /// How long the answer to a renewal is awaited when the action may not be in force any more.
+    package static let answerTime: Duration = .seconds(2)
     /// The least time between two renewals of one lease.
     package static let renewalFloor: Duration = .seconds(1)
     /// Repeats of one alert closer together than this are not recorded.
@@ -104,8 +120,10 @@ package struct Immunity: Sendable {
         case .heartbeat(let heartbeat): handle(heartbeat, &turn)
         case .tick: tick(&turn)
         case .rejected(let rejection): reject(rejection, &turn)
+        case .rejectedByAgent(let rejection): record(rejectedByAgent: rejection, &turn)
         case .configured(let policies, let fingerprint):
             self.policies = policies
+            strangers = []
             record(.configured(fingerprint: fingerprint, refused: nil), &turn)
             scheduleAll(at: now)
         case .configurationRefused(let fingerprint, let reason):
@@ -140,11 +158,7 @@ package struct Immunity: Sendable {
     mutating func reject(_ rejection: Rejection, _ turn: inout Turn) {
         // A redelivery, as with alerts that were accepted.
         if let sequence = rejection.sequence, state.alertSequences.contains(sequence) { return }
-        var rejection = rejection
-        rejection.subject = rejection.subject.shortened(to: Limits.identifierBytes)
-        rejection.field = rejection.field.shortened(to: Limits.identifierBytes)
-        rejection.reason = rejection.reason.shortened(to: Limits.textBytes)
-        rejection.excerpt = rejection.excerpt.shortened(to: Limits.textBytes)
+        let rejection = rejection.shortened
         record(.rejected(rejection), &turn)
         turn.directives.append(.reject(rejection))
     }
@@ -157,7 +171,10 @@ package struct Immunity: Sendable {
     // MARK: Heartbeats
 
     private mutating func handle(_ heartbeat: Heartbeat, _ turn: inout Turn) {
-        if let known = policies.nodes, !known.contains(heartbeat.node) { return }
+        guard policies.nodes?.contains(heartbeat.node) ?? true else {
+            let subject = Subjects.heartbeat(heartbeat.node)
+            return refuse(heartbeat.node, subject, excerpt: heartbeat.agentID, &turn)
+        }
         guard let change = nodes.heard(heartbeat, at: turn.time) else { return }
         publish(change, &turn)
     }
@@ -180,10 +197,23 @@ extension Event {
         switch self {
         case .alert(let event): event.incident
         case .decision(let decision): decision.incident
-        case .result(let event): event.incident
+        // Empty: of an action that no incident has asked for.
+        case .result(let event): event.incident.isEmpty ? nil : event.incident
         case .incident(let event): event.incident
         case .started, .configured, .breaker, .operation, .rejected, .clock: nil
         }
+    }
+}
+
+extension Rejection {
+    /// Within the limits of what can be read back.
+    var shortened: Rejection {
+        var rejection = self
+        rejection.subject = subject.shortened(to: Limits.identifierBytes)
+        rejection.field = field.shortened(to: Limits.identifierBytes)
+        rejection.reason = reason.shortened(to: Limits.textBytes)
+        rejection.excerpt = excerpt.shortened(to: Limits.textBytes)
+        return rejection
     }
 }
 

@@ -62,11 +62,12 @@ package struct Incident: Sendable, Equatable {
     /// The attempts that may still hold the node in a changed state.
     package var attemptsInForce: [Attempt] { attempts.filter(\.isInForce) }
 
-    /// How many attempts of a rung have been made under the policy in force.
-    package func attemptCount(of rung: Int, action: String) -> Int {
+    /// How many attempts of a rung have been made under the policy in force, or have found its agent
+    /// without time for it.
+    package func attemptCount(of rung: Int, action: String, untried: Bool = false) -> Int {
         attempts.count {
             $0.rung == rung && $0.policySeverity == policySeverity
-                && $0.command.actionType == action
+                && $0.command.actionType == action && $0.isUntried == untried
         }
     }
 
@@ -135,6 +136,10 @@ package struct Attempt: Sendable, Equatable {
     package var undoRequestedAt: Timestamp?
     /// When the node had taken it back, or nothing more could be done about it.
     package var undoneAt: Timestamp?
+    /// Whether somebody has asked the node for it, the coordinator or anybody else.
+    package var isUndoneOnRequest: Bool
+    /// Whether the agent had no time for it, so that it has not been tried at all.
+    package var isUntried: Bool
 
     package init(command: Command, rung: Int, policySeverity: Severity) {
         self.command = command
@@ -142,6 +147,8 @@ package struct Attempt: Sendable, Equatable {
         self.policySeverity = policySeverity
         status = .dispatched
         isReversible = false
+        isUndoneOnRequest = false
+        isUntried = false
     }
 
     /// Whether the node may be in the state that the action put it in: then its lease is renewed while
@@ -154,6 +161,15 @@ package struct Attempt: Sendable, Equatable {
         case .dispatched, .unknown: return true
         default: return false
         }
+    }
+
+    /// When the node had taken back by itself what had succeeded, because nobody renewed it, or because
+    /// the node or its agent was stopped. What somebody has taken back is not done again for that.
+    var lapsedAt: Timestamp? {
+        guard status == .succeeded, isReversible, !command.dryRun, undoRequestedAt == nil,
+            !isUndoneOnRequest
+        else { return nil }
+        return undoneAt
     }
 
     /// Whether it is to be taken back once its incident is over: what has a lease, and what somebody

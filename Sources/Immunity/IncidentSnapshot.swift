@@ -80,6 +80,8 @@ extension Attempt {
         object["reversible"] = isReversible ? true : nil
         object["undo_requested"] = undoRequestedAt.map { .integer($0.nanoseconds) }
         object["undone"] = undoneAt.map { .integer($0.nanoseconds) }
+        object["undone_on_request"] = isUndoneOnRequest ? true : nil
+        object["untried"] = isUntried ? true : nil
         return object
     }
 
@@ -94,5 +96,7 @@ extension Attempt {
         isReversible = try fields.bool("reversible") ?? false
         undoRequestedAt = try fields.optionalTime("undo_requested")
         undoneAt = try fields.optionalTime("undone")
+        isUndoneOnRequest = try fields.bool("undone_on_request") ?? false
+        isUntried = try fields.bool("untried") ?? false
     }
 }

@@ -4,9 +4,9 @@ import Protocol
 extension Immunity {
     mutating func handle(_ result: CommandResult, _ turn: inout Turn) {
         guard let incident = state.incident(ofAction: result.actionID),
-            let attempt = incident.attempt(result.actionID),
-            attempt.command.node == result.node
-        else { return }
+            let attempt = incident.attempt(result.actionID)
+        else { return recordForeign(result, &turn) }
+        guard attempt.command.node == result.node else { return }
         var result = result
         // Agents in other languages may leave it out; the record must say what was done.
         if result.actionType.isEmpty { result.actionType = attempt.command.actionType }
@@ -14,7 +14,7 @@ extension Immunity {
         switch result.status {
         case .accepted:
             guard attempt.status == .dispatched else { return }
-            nextSend[result.actionID] = turn.time + Self.acceptedResendInterval
+            nextSend[result.actionID] = turn.time + resendInterval(of: attempt.command)
             turn.touched.append(incident.id)
         case .done:
             // A repeat says nothing new; the late word on what had to be taken for lost does.
@@ -23,6 +23,11 @@ extension Immunity {
         case .refused where !isFinished:
             finish(result, attempt, incident, timedOut: false, &turn)
         case .refused, .undone:
+            if result.status == .refused, result.outcome == .transientFailure {
+                // A renewal that came too late may have found nothing to renew.
+                doubts[result.actionID] = turn.time + Self.answerTime
+                turn.touched.append(incident.id)
+            }
             // Refused: a renewal or an undo of what the agent does not hold, or cannot take back.
             guard attempt.undoneAt == nil, attempt.isInForce || result.status == .undone,
                 result.outcome != .transientFailure
@@ -49,6 +54,8 @@ extension Immunity {
             if attempt.undoRequestedAt == nil {
                 nextSend[result.actionID] = turn.time + renewalInterval(of: attempt.command)
             }
+        } else if event.isUntried {
+            event.until = turn.time + Self.busyPause
         } else if result.outcome == .transientFailure {
             event.until = turn.time + (policy?.cooldown ?? .zero)
         }
@@ -59,6 +66,14 @@ extension Immunity {
             open.until.map({ $0 <= turn.time }) ?? true
         else { return }
         decide(key, &turn)
+    }
+
+    /// How often a command without an outcome is sent again: some times before its deadline.
+    func resendInterval(of command: Command) -> Duration {
+        guard let deadline = command.deadline, let issued = command.timestamp else {
+            return Self.resendInterval
+        }
+        return min(max((deadline - issued) / 4, Self.resendFloor), Self.resendInterval)
     }
 
     /// How often a lease is renewed: two renewals may be lost.

@@ -114,8 +114,8 @@ extension SequenceSet {
         var members: [UInt64] = []
         for (index, element) in (fields.object["seen"]?.array ?? []).enumerated() {
             guard let run = element.array, run.count == 2, let first = run[0].integer,
-                let count = run[1].integer, first >= 0, count > 0,
-                members.count + Int(clamping: count) < 2 * Self.limit
+                let count = run[1].integer, first >= 0, count > 0, count < 2 * Self.limit,
+                members.count + Int(count) < 2 * Self.limit
             else { throw fields.error("seen[\(index)]", "[first, count] is expected") }
             members += (0..<UInt64(count)).map { UInt64(first) + $0 }
         }

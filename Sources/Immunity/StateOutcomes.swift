@@ -43,6 +43,7 @@ extension State {
         guard event.isAboutExecution(of: attempt) else {
             return change(attempt: id) {
                 $0.undoneAt = time
+                $0.isUndoneOnRequest = event.result.isAsked
                 $0.reason = event.result.reason ?? $0.reason
             }
         }
@@ -52,10 +53,13 @@ extension State {
             $0.reason = event.result.reason
             $0.status = status
             $0.isReversible = event.result.undo != nil
+            $0.isUntried = event.isUntried && attempt.status == .dispatched
         }
         // The failure of an attempt counts once, also when its late word is another failure.
         if status != .succeeded, attempt.status == .dispatched {
-            remember(BreakerKey(attempt.command, about: incident.key)) { $0.failed(at: time) }
+            remember(BreakerKey(attempt.command, about: incident.key)) {
+                event.isUntried ? $0.withdraw(attempt.command) : $0.failed(at: time)
+            }
         }
         guard var open = incidents[incident.key], open.id == incident.id,
             open.course.phase == .acting, open.attempts.last?.command.actionID == id
@@ -90,8 +94,12 @@ extension State {
         switch event.change {
         case .notVerified:
             guard let attempt = incident.attempts.last else { return }
-            remember(BreakerKey(attempt.command, about: key)) { $0.failed(at: time) }
-            incident.rung = attempt.rung + 1
+            if event.isLapsed {
+                incident.rung = attempt.rung
+            } else {
+                remember(BreakerKey(attempt.command, about: key)) { $0.failed(at: time) }
+                incident.rung = attempt.rung + 1
+            }
             incident.proceed(to: .deciding)
             incidents[key] = incident
         case .escalated:
@@ -137,6 +145,11 @@ extension State {
 }
 
 extension ResultEvent {
+    /// Whether the action was not even looked at, since its agent had no time.
+    var isUntried: Bool {
+        result.status == .refused && result.isBusy && result.outcome == .transientFailure
+    }
+
     /// Whether it says what became of executing the action, and not of renewing or undoing it.
     func isAboutExecution(of attempt: Attempt) -> Bool {
         switch result.status {

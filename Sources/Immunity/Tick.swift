@@ -102,8 +102,9 @@ extension Immunity {
             var command = attempt.command
             command.epoch = epoch
             turn.directives.append(.send(command))
-            nextSend[id] = turn.time + Self.resendInterval
+            nextSend[id] = turn.time + resendInterval(of: command)
         case .renew:
+            if mayHaveLapsed(attempt, at: turn.time) { doubts[id] = turn.time + Self.answerTime }
             var command = attempt.command
             command.operation = .renew
             command.epoch = epoch
@@ -118,6 +119,21 @@ extension Immunity {
             nextSend[id] =
                 turn.time + (isLate ? Self.lateUndoResendInterval : Self.undoResendInterval)
         }
+    }
+
+    /// Whether nobody has renewed an action for its lease, as far as this coordinator knows: it has hung,
+    /// or has just begun.
+    private func mayHaveLapsed(_ attempt: Attempt, at now: Timestamp) -> Bool {
+        guard let next = nextSend[attempt.command.actionID] else { return true }
+        let interval = renewalInterval(of: attempt.command)
+        return now - next >= max((attempt.command.lease ?? .zero) - interval, Self.answerTime)
+    }
+
+    /// Whether the node may have taken an action back by itself without the word of it having come yet.
+    func isInDoubt(_ attempt: Attempt, at now: Timestamp) -> Bool {
+        guard attempt.isInForce, attempt.command.lease != nil else { return false }
+        return doubts[attempt.command.actionID].map { now < $0 } ?? false
+            || mayHaveLapsed(attempt, at: now)
     }
 
     /// Until when an undo is sent again: until the node's own lease must have run out.
@@ -150,6 +166,7 @@ extension Immunity {
             let action = attempt.command.actionID
             guard let duty = duty(about: attempt, of: incident, at: now) else {
                 nextSend[action] = nil
+                doubts[action] = nil
                 continue
             }
             let sending = nextSend[action] ?? now
@@ -165,6 +182,11 @@ extension Immunity {
         var end: Timestamp?
         for attempt in incident.attempts where attempt.status == .dispatched {
             end = min(end ?? timeout(of: attempt), timeout(of: attempt))
+        }
+        if incident.phase == .verifying, let last = incident.attempts.last,
+            let answered = doubts[last.command.actionID], answered > now
+        {
+            end = min(end ?? answered, answered)
         }
         let expiry = incident.assertedAt + policies.expireAfter
         let own: Timestamp? =

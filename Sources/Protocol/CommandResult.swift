@@ -38,6 +38,10 @@ package struct CommandResult: Sendable, Equatable {
     /// What undoing it will restore; absent when the action cannot be undone.
     package var undo: JSON.Object?
     package var dryRun: Bool
+    /// With `undone`: whether somebody asked for it, and the node has not done it by itself.
+    package var isAsked: Bool
+    /// With `refused`: the agent had no time for it, and has not looked at it any further.
+    package var isBusy: Bool
     package var timestamp: Timestamp?
     /// Members that this version does not know; passed on as they came.
     package var extra: JSON.Object
@@ -53,12 +57,14 @@ package struct CommandResult: Sendable, Equatable {
         self.outcome = outcome
         self.reason = reason
         dryRun = false
+        isAsked = false
+        isBusy = false
         extra = JSON.Object()
     }
 
     private static let names = [
         "action_id", "action_type", "agent_id", "node", "status", "outcome", "reason",
-        "duration_ms", "effect", "undo", "dry_run", "incident", "timestamp",
+        "duration_ms", "effect", "undo", "dry_run", "asked", "busy", "incident", "timestamp",
     ]
 
     /// Reads a message of `skos.result.<node>`.
@@ -85,6 +91,8 @@ package struct CommandResult: Sendable, Equatable {
         effect = try fields.object("effect")
         undo = try fields.object("undo")
         dryRun = try fields.bool("dry_run") ?? false
+        isAsked = try fields.bool("asked") ?? false
+        isBusy = try fields.bool("busy") ?? false
         timestamp = try fields.timestamp("timestamp")
         extra = fields.others(than: Self.names)
     }
@@ -101,6 +109,8 @@ package struct CommandResult: Sendable, Equatable {
         object["effect"] = effect.map(JSON.object)
         object["undo"] = undo.map(JSON.object)
         object["dry_run"] = dryRun ? true : nil
+        object["asked"] = isAsked ? true : nil
+        object["busy"] = isBusy ? true : nil
         object["incident"] = incident.map(JSON.string)
         object["timestamp"] = timestamp.map { .string($0.description) }
         object.append(extra, except: Self.names)

@@ -151,7 +151,8 @@ package struct Fields {
         guard let timestamp = Timestamp(text) else {
             throw error(
                 name,
-                "\(Name.quoted(text)) is not an RFC 3339 time such as 2024-01-01T00:00:00Z")
+                "\(Name.quoted(text)) is not an RFC 3339 time such as 2024-01-01T00:00:00Z, of the "
+                    + "years 1678 to 2261")
         }
         return timestamp
     }

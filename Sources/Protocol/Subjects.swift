@@ -3,6 +3,7 @@ package enum Subjects {
     package static let heartbeats = "skos.heartbeat.*"
     package static let alerts = "skos.alert.*"
     package static let results = "skos.result.*"
+    package static let rejections = "skos.rejected.*"
     package static let api = "skos.api.*"
     package static let audit = "SKOS_AUDIT.*"
     package static let alertStream = "SKOS_ALERTS"

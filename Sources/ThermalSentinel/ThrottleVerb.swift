@@ -11,6 +11,8 @@ package struct ThrottleVerb: Verb {
     package let name: String
     package let percent: Int
     package let isReversible = true
+    /// What was interrupted is restored from its journal first, so a second time does what one does.
+    package let isRepeatable = true
     package let family = "throttle"
     private let throttle: Throttle
 

@@ -182,11 +182,14 @@ struct ActionDeskTests {
         let busy = world.results.filter { $0.status == .refused }
         #expect(busy.map(\.actionID) == ["a17", "a18", "a19"])
         #expect(busy.first?.reason == "busy: 16 commands are waiting")
+        #expect(busy.allSatisfy { $0.isBusy })
         world.now = 31
         world.holdsCalls = false
         world.answerCall()
         #expect(world.rings == 0)
         #expect(world.results.suffix(17).allSatisfy { $0.reason?.contains("deadline") == true })
+        // Those that waited were not tried; the first one was, and found that it took too long.
+        #expect(world.results.suffix(16).allSatisfy { $0.isBusy })
     }
 
     @Test("a verb that hangs is reported as unknown, blocks the next, and is taken back in the end")

@@ -157,6 +157,11 @@ struct AgentHostTests {
         try await fleet.start()
         let subject = Subjects.command(fleet.node)
         try fleet.ear.publish(subject, Array("not JSON".utf8))
+        let rejected = await fleet.next("rejected")
+        #expect(rejected["reason"]?.string?.hasPrefix("not valid JSON") == true)
+        #expect(rejected["subject"]?.string == subject)
+        #expect(rejected["excerpt"] == "not JSON")
+        #expect(rejected["agent_id"] == "lamp-keeper-nova")
         try fleet.send("other", "cleanup_temp")
         try fleet.ear.publish(
             subject,

@@ -16,6 +16,8 @@ struct DeskWorld {
     /// Everything published, as `id status outcome`.
     var published: [String] = []
     var results: [CommandResult] = []
+    /// How many of them had not been said before.
+    var news = 0
     /// Ids in the order in which they were executed.
     var executed: [String] = []
     /// Verb calls that have not been answered.
@@ -129,7 +131,8 @@ struct DeskWorld {
                 precondition(isDurable(plan), "executed without its undo on the disk")
                 calls.append(directive)
             case .plan, .undo: calls.append(directive)
-            case .publish(let result):
+            case .publish(let result), .repeated(let result):
+                if case .publish = directive { news += 1 }
                 results.append(result)
                 let outcome = result.outcome.map { " \($0.rawValue)" } ?? ""
                 published.append("\(result.actionID) \(result.status.rawValue)\(outcome)")

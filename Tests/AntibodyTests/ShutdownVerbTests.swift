@@ -15,6 +15,8 @@ private final class Bench: ThingControl {
         var stubborn: Set<String> = []
         /// Units that stop with another one.
         var ties: [String: [String]] = [:]
+        /// Things that stop by themselves after so many looks, as an earlier process has told them to.
+        var orphans: [String: Int] = [:]
         var deeds: [String] = []
     }
 
@@ -40,7 +42,13 @@ private final class Bench: ThingControl {
         of thing: Config.NonEssential, limit: Duration
     ) throws(ServiceFailure) -> ThingState {
         let name = name(thing)
-        let (fault, found) = state.withLock { ($0.faults["look \(name)"], $0.things[name]) }
+        let (fault, found) = state.withLock { state in
+            if let looks = state.orphans[name] {
+                state.orphans[name] = looks > 0 ? looks - 1 : nil
+                if looks == 0 { state.things[name] = .stopped }
+            }
+            return (state.faults["look \(name)"], state.things[name])
+        }
         if let fault { throw fault }
         return found ?? .missing
     }
@@ -102,6 +110,7 @@ struct ShutdownVerbTests {
     private func verb(_ things: [Config.NonEssential] = things) -> ShutdownVerb {
         var times = ShutdownVerb.Times()
         times.settle = .milliseconds(20)
+        times.orphans = .milliseconds(20)
         return ShutdownVerb(things, control: bench, times: times)
     }
 
@@ -148,6 +157,26 @@ struct ShutdownVerbTests {
         let plan = try plan(verb())
         _ = try verb().undo(plan.undo, remaining: [])
         #expect(bench.deeds == ["start mute"])
+    }
+
+    @Test("killed while it stopped something: what stops only after the next start is started, too")
+    func killedWhileStopping() throws {
+        let plan = try plan(verb())
+        bench.set("a", .stopped)
+        bench.state.withLock { $0.orphans = ["b": 3] }
+        var times = ShutdownVerb.Times()
+        times.settle = .milliseconds(20)
+        times.orphans = .milliseconds(500)
+        let next = ShutdownVerb(Self.things, control: bench, times: times)
+        let result = try next.undo(plan.undo, remaining: [])
+        #expect(bench.deeds == ["start mute", "start b", "start a"])
+        #expect(
+            result["things"] == [
+                ["thing": "hook mute", "state": "started"],
+                ["thing": "hook c", "state": "unchanged"],
+                ["thing": "container b", "state": "started"],
+                ["thing": "unit a", "state": "started"],
+            ])
     }
 
     @Test("one that cannot be stopped stops none of the others; exactly those are started again")

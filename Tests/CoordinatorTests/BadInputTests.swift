@@ -132,6 +132,28 @@ struct BadInputTests {
         }
     }
 
+    /// What agents could not read is recorded once, and what others say of it is not answered.
+    @Test(arguments: NATSServer.binaries)
+    func rejectionsOfAgentsAreRecorded(binary: String) async throws {
+        try await Lab.run(binary) { lab in
+            _ = try await lab.coordinator(Self.policies)
+            func say(_ more: String) throws {
+                let text =
+                    #"{"subject":"skos.command.nova","reason":"not valid JSON","excerpt":"x"\#(more)}"#
+                try lab.connection.publish("skos.rejected.nova", Array(text.utf8))
+            }
+            try say("")
+            try say(#","agent_id":"a""#)
+            try say(#","agent_id":"b""#)
+            try say(#","agent_id":"c","field":"deadline""#)
+            #expect(await lab.records("rejected", 2))
+            let records = try await lab.verifiedAudit().kind("rejected")
+            #expect(records.map { $0["field"]?.string } == [nil, "deadline"])
+            #expect(records.allSatisfy { $0["subject"]?.string == "skos.command.nova" })
+            #expect(lab.tape.notes("skos.rejected.").count == 4)
+        }
+    }
+
     /// An old alert is recorded as an alert, and not acted on.
     @Test(
         arguments: NATSServer.binaries,

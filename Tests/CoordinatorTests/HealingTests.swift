@@ -157,7 +157,12 @@ struct HealingTests {
             #expect(await eventually { agent.undone.count == 1 })
             #expect(agent.executions.count == 1)
             let records = try await lab.verifiedAudit()
-            #expect(records.kind("result").count { $0["status"]?.string == "done" } == 1)
+            let done = records.kind("result").filter { $0["status"]?.string == "done" }
+            #expect(done.count { $0["action_id"]?.string == id } == 1)
+            // Somebody's action by hand, recorded once.
+            let foreign = done.filter { $0["action_id"]?.string == "nobody" }
+            #expect(foreign.map { $0["incident"]?.string } == [""])
+            #expect(foreign.map { $0["actor"]?.string } == ["unknown"])
         }
     }
 }

@@ -78,6 +78,15 @@ struct DamageTests {
         }
     }
 
+    @Test("runs of alerts that no stream can have had", arguments: [0, 8192, .min, .max])
+    func runs(count: Int64) {
+        var snapshot = Scenario().core.state.snapshot
+        snapshot["alerts"] = ["highest": 3, "seen": [[1, 2], [4, .integer(count)]]]
+        #expect(
+            throws: MessageError(field: "alerts.seen[1]", reason: "[first, count] is expected")
+        ) { try State(snapshot: snapshot) }
+    }
+
     private func goOn(from state: State, _ policies: PolicySet, _ dice: inout Dice) {
         var core = Immunity(state: state, policies: policies)
         var now = state.newest

@@ -338,6 +338,24 @@ struct IncidentTests {
         #expect(s.live(180).last == "publish incident_expired")
     }
 
+    @Test("the event of an incident's end tells of the end, not what was reported last")
+    func eventOfTheEnd() {
+        var s = Scenario()
+        var alert = s.make(.critical)
+        alert.message = "CPU temperature 60.0°C stays critical: it has not cleared yet"
+        _ = s.take(.alert(alert, sequence: 100))
+        _ = s.succeed()
+        _ = s.live(5)
+        _ = s.alert(.ok)
+        s.now = s.now + .seconds(10)
+        let events = s.core.handle(.tick, at: s.now).compactMap { directive -> JSON.Object? in
+            guard case .publish("incident_resolved", let event) = directive else { return nil }
+            return event
+        }
+        #expect(events.map { $0["message"] } == ["the symptom cleared and stayed clear"])
+        #expect(events.map { $0["reason"] } == ["the symptom cleared and stayed clear"])
+    }
+
     @Test("escalations of open incidents are known by their time, over restarts and snapshots")
     func escalations() throws {
         var s = Scenario(Scenario.policies(Scenario.policy(.critical, "alert_human")))

@@ -77,6 +77,13 @@ struct Invariants {
         case .result(let event):
             let kind = event.timedOut ? "timeout" : event.result.status.rawValue
             counts["result/\(kind)", default: 0] += 1
+            // What was not tried has no cooldown.
+            if event.result.isBusy, let incident = state.incident(ofAction: event.result.actionID) {
+                for key in lastDispatch.keys
+                where key.node == incident.key.node && key.resource == incident.key.resource {
+                    lastDispatch[key] = nil
+                }
+            }
         // The times before are by another clock.
         case .clock: lastDispatch = [:]
         default: break
@@ -103,7 +110,7 @@ struct Invariants {
         guard command.dryRun || !key.isDrill else { throw fail("a drill acts: \(command)") }
         let same = incident.attempts.count {
             $0.rung == decision.rung && $0.command.actionType == command.actionType
-                && $0.policySeverity == incident.policySeverity
+                && $0.policySeverity == incident.policySeverity && !$0.isUntried
         }
         guard same < maxAttempts, incident.attempts.count < State.attemptLimit else {
             throw fail("\(command.actionID) is attempt \(same + 1) of \(maxAttempts)")

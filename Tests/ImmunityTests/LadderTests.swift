@@ -157,7 +157,7 @@ struct LadderTests {
         #expect(s.core.state.breakers.values.map(\.failures.count).sorted() == [0, 1])
     }
 
-    @Test("repeated, foreign and unknown results change nothing")
+    @Test("repeated, foreign and unknown results change nothing; those of others are recorded once")
     func foreignResults() {
         var s = Scenario()
         _ = s.alert(.critical)
@@ -165,8 +165,16 @@ struct LadderTests {
         foreign.node = "lyra"
         #expect(s.succeed(foreign) == [])
         foreign = s.commands[0]
+        let before = s.core.state
+        foreign = s.commands[0]
         foreign.actionID = "nova:thermal:throttle_50:1"
+        // It changes nothing here, but a node was changed by hand.
+        #expect(s.answer(.accepted, to: foreign) == [])
+        #expect(s.succeed(foreign) == ["result succeeded"])
+        #expect(s.records.last?.actor == "unknown")
         #expect(s.succeed(foreign) == [])
+        #expect(s.answer(.undone, .succeeded, to: foreign) == ["result succeeded"])
+        #expect(s.core.state == before)
         _ = s.succeed()
         #expect(s.succeed() == [])
         #expect(s.answer(.done, .permanentFailure) == [])
@@ -174,13 +182,27 @@ struct LadderTests {
         #expect(s.core.state.breakers.values.allSatisfy { $0.failures.isEmpty })
     }
 
-    @Test("accepted: asked again later, for the answer may be lost")
-    func accepted() {
-        var s = Scenario()
+    /// With deadlines and how often the command is sent in all until then.
+    static let resends: [(deadline: Double, count: Int)] = [(30, 16), (8, 5), (4, 5), (1, 3)]
+
+    @Test(
+        "accepted and then lost with its agent: sent again with the same id until its deadline",
+        arguments: resends)
+    func accepted(deadline: Double, count: Int) {
+        var policy = Scenario.policy(.critical, "throttle_50", "throttle_10")
+        policy.deadline = .seconds(deadline)
+        var s = Scenario(Scenario.policies(policy))
         _ = s.alert(.critical)
         #expect(s.answer(.accepted) == [])
-        #expect(s.live(9) == [])
-        #expect(s.wait(1) == ["send execute throttle_50"])
+        for _ in 0..<Int(deadline * 10) where s.wait(0.1) != [] {
+            #expect(s.answer(.accepted) == [])
+        }
+        #expect(s.commands.count == count)
+        #expect(Set(s.commands.map(\.actionID)).count == 1)
+        #expect(s.commands.allSatisfy { $0.operation == .execute })
+        // The agent that was started again knows nothing of it, and does it.
+        #expect(s.succeed().first == "result succeeded")
+        #expect(s.incident?.attempts.first?.status == .succeeded)
     }
 
     @Test("no known executor: skipped, and on")

@@ -29,6 +29,42 @@ struct NodeTests {
         #expect(s.records.isEmpty)
     }
 
+    @Test("a node that the configuration does not know is said once, until that changes")
+    func stranger() {
+        var policies = Scenario.policies()
+        policies.nodes = ["lyra"]
+        var s = Scenario(policies)
+        func beat() -> [String] { s.take(.heartbeat(heartbeat("nova"))) }
+        #expect(beat() == ["rejected", "reject node"])
+        #expect(s.reasons("rejected") == ["unknown node \"nova\": add it under nodes:"])
+        #expect(beat() == [])
+        let result = CommandResult(
+            actionID: "a", actionType: "x", node: "nova", status: .done, outcome: .succeeded)
+        #expect(s.take(.result(result)) == [])
+        _ = s.take(.configured(policies, fingerprint: "f"))
+        #expect(beat() == ["rejected", "reject node"])
+        policies.nodes = ["lyra", "nova"]
+        _ = s.take(.configured(policies, fingerprint: "g"))
+        #expect(beat() == ["publish agent_joined"])
+    }
+
+    @Test("what an agent has rejected is recorded once, however many agents have heard it")
+    func rejectedByAgents() {
+        var s = Scenario()
+        let rejection = Rejection(
+            subject: "skos.command.nova", node: "nova", field: "action_id", reason: "is missing",
+            excerpt: "{}")
+        #expect(s.take(.rejectedByAgent(rejection)) == ["rejected"])
+        #expect(s.take(.rejectedByAgent(rejection)) == [])
+        #expect(s.live(1) == [])
+        #expect(s.take(.rejectedByAgent(rejection)) == [])
+        #expect(s.live(1) == [])
+        #expect(s.take(.rejectedByAgent(rejection)) == ["rejected"])
+        var other = rejection
+        other.excerpt = "{ }"
+        #expect(s.take(.rejectedByAgent(other)) == ["rejected"])
+    }
+
     @Test("agents of one node and nodes are limited; the longest offline make room")
     func limits() {
         var nodes = Nodes()

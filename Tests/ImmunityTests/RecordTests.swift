@@ -23,6 +23,7 @@ struct RecordTests {
             outcome: .superseded, reason: "…")
         result.effect = ["a": 1.5]
         result.undo = [:]
+        result.isAsked = true
         let key = BreakerKey(node: "nova", action: "x", resource: "a:b", isDryRun: true)
         return [
             .started(version: "1", configuration: "f", isAlertStreamNew: false),
@@ -49,6 +50,9 @@ struct RecordTests {
             .result(ResultEvent(result: result, incident: "i", timedOut: true, until: time)),
             .result(ResultEvent(result: result, incident: "i", timedOut: false, until: nil)),
             .incident(IncidentEvent(incident: "i", node: "nova", change: .expired, reason: "r")),
+            .incident(
+                IncidentEvent(
+                    incident: "i", node: "nova", change: .notVerified, reason: "r", isLapsed: true)),
             .breaker(BreakerEvent(key: key, change: .opened, reason: "r", until: time)),
             .breaker(BreakerEvent(key: key, change: .reset, reason: "r", until: nil)),
             .operation(

@@ -66,6 +66,11 @@ struct SimulatedAgent {
         if let deadline = command.deadline, now > deadline {
             return [result(command, .refused, .transientFailure, reason: "too late")]
         }
+        if dice.chance(1, of: 12) {
+            var busy = result(command, .refused, .transientFailure, reason: "busy")
+            busy.isBusy = true
+            return [busy]
+        }
         let accepted = dice.chance(1, of: 2) ? [result(command, .accepted)] : []
         var done = result(command, .done, .succeeded)
         if command.dryRun {
@@ -98,7 +103,8 @@ struct SimulatedAgent {
     }
 
     private mutating func undo(_ command: Command) -> [CommandResult] {
-        let undone = result(command, .undone)
+        var undone = result(command, .undone)
+        undone.isAsked = true
         switch journal[command.actionID] {
         case .active(let result, _): journal[command.actionID] = .over([result, undone])
         case .over(let results):

@@ -106,6 +106,17 @@ struct EndToEndTests {
         let nowhere = try await node.skos(
             "inject", "hera", "--type", "novelty", "--severity", "warning", "--wait")
         #expect(nowhere.err.contains(#"no agent of node "hera" has been heard; heard is nova"#))
+        let incident = try await node.ask("incidents").list("incidents").first
+        #expect(incident?.flag("drill") == true)
+        #expect(incident?.list("attempts").first?.flag("dry_run") == true)
+        // Only the ok of a drill ends a drill, and the other one says so.
+        let ok = ["inject", "nova", "--type", "thermal", "--severity", "ok", "--resource", "cpu"]
+        let real = try await Binary.run(ok, environment: node.environment)
+        #expect(real.out.contains("is a drill: only an ok with --dry-run ends it"), "\(real.out)")
+        let end = try await Binary.run(ok + ["--dry-run"], environment: node.environment)
+        #expect(!end.out.contains("stays open"), "\(end.out)")
+        #expect(
+            await eventually { try await node.ask("incidents").list("incidents").isEmpty })
         let unknown = try await node.skos(
             "inject", "nova", "--type", "novelty", "--severity", "warning", "--wait", "-o", "json")
         #expect(unknown.code == 1)

@@ -53,7 +53,8 @@ private let story = """
                                             path=/sys/policy0/scaling_max_freq, effective=1500000
                                           undoing it restores: percent=50
                                             path=/sys/policy0/scaling_max_freq, original=3000000
-                                          the symptom has until 09:43:52.598 to clear
+                                          the symptom has until 09:43:52.598 to clear; if it is \
+                reported again, the next step follows then
 
                 """)
     }
@@ -116,6 +117,18 @@ private let story = """
             (
                 #"{"kind":"result","status":"undone","outcome":"superseded","reason":"changed by hand","action":"throttle_50","result":{}}"#,
                 "throttle_50 was taken back (superseded): changed by hand"
+            ),
+            (
+                #"{"kind":"alert","node":"nova","actor":"unknown","effect":"opened","alert":{"type":"thermal","severity":"critical"}}"#,
+                "somebody at skos.alert.nova: thermal critical; it opened the incident"
+            ),
+            (
+                #"{"kind":"result","incident":"","status":"done","outcome":"succeeded","action":"throttle_50","result":{"agent_id":"t"}}"#,
+                "t: throttle_50 succeeded; no incident asked for it"
+            ),
+            (
+                #"{"kind":"incident","change":"not_verified","lapsed":true,"reason":"throttle_50 is not in force since noon"}"#,
+                "it is to be done again: throttle_50 is not in force since noon"
             ),
             (
                 #"{"kind":"incident","change":"resolved","reason":"it stayed clear"}"#,

@@ -200,6 +200,7 @@ struct MessageTests {
         ("type", #""a.b""#, "is not a name"), ("agent_id", #""a\r\nPUB x""#, "is not a name"),
         ("value", "1e308", "is not a temperature"), ("value", "-274", "is not a temperature"),
         ("timestamp", #""yesterday""#, "is not an RFC 3339 time such as"),
+        ("timestamp", #""9999-12-31T23:59:59Z""#, "of the years 1678 to 2261"),
         ("id", #""a\u0000b""#, "control characters"), ("id", #""a\nb""#, "control characters"),
         ("resource", #""cpu\u0085""#, "control characters"),
         ("unit", #""\u007f""#, "control characters"),

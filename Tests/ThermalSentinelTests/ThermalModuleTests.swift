@@ -164,6 +164,7 @@ import ThermalSentinel
         let module = ThermalModule(files: node.files, config: config)
         #expect(module.verbs().map(\.name) == ["throttle_10", "throttle_30", "throttle_50"])
         #expect(module.verbs().allSatisfy { $0.isReversible && $0.family == "throttle" })
+        #expect(module.verbs().allSatisfy { $0.isRepeatable })
     }
 
     @Test func knobsAreShownWithTheirRealPathAndPermission() throws {

@@ -18,6 +18,8 @@ package final class ShutdownVerb: Verb {
         package var act: Duration = .seconds(12)
         /// To be seen as stopped or running once that was done.
         package var settle: Duration = .seconds(3)
+        /// For what an earlier process of this agent has begun to stop, and which goes on without it.
+        package var orphans: Duration = .seconds(15)
         /// All of one call.
         package var plan: Duration = .seconds(15)
         package var all: Duration = .seconds(25)
@@ -34,6 +36,8 @@ package final class ShutdownVerb: Verb {
     private let listed: Mutex<[Config.NonEssential]>
     /// What was stopped, by the token of the plan.
     private let memories = Mutex(Memories())
+    /// Since when this process can have stopped anything.
+    private let begun = SteadyClock.sinceBoot()
 
     package init(
         _ listed: [Config.NonEssential], control: any ThingControl, times: Times = Times()
@@ -199,6 +203,8 @@ package final class ShutdownVerb: Verb {
         let end = SteadyClock.sinceBoot() + times.all
         var entries: [JSON] = []
         var failures: [String] = []
+        let mine = Self.things(in: undo).filter { !others.contains($0) }
+        awaitOrphans(of: mine, token, until: end)
         for thing in Self.things(in: undo).reversed() {
             do throws(ServiceFailure) {
                 let word =
@@ -213,6 +219,26 @@ package final class ShutdownVerb: Verb {
                 isTransient: true, reason: "not started again: \(Self.text(of: failures))")
         }
         return ["things": .array(entries)]
+    }
+
+    /// What an earlier process was stopping when it was killed may stop yet, after it was found to run. So
+    /// as long as something of it runs, or cannot say, it is waited for.
+    private func awaitOrphans(
+        of things: [Config.NonEssential], _ token: Int64, until end: Duration
+    ) {
+        guard !memories.withLock({ $0.knows(token) }) else { return }
+        let quiet = min(begun + times.orphans, end)
+        var pause: Duration = .milliseconds(5)
+        while SteadyClock.sinceBoot() < quiet {
+            let isOver = things.allSatisfy { thing in
+                guard let limit = try? rest(of: times.look, until: quiet) else { return false }
+                let state = try? control.state(of: thing, limit: limit)
+                return state == .stopped || state == .missing
+            }
+            if isOver { return }
+            usleep(UInt32(pause / .microseconds(1)))
+            pause = min(pause * 2, .milliseconds(500))
+        }
     }
 
     private func start(
@@ -307,6 +333,9 @@ private struct Memories: Sendable {
     mutating func stopped(_ thing: Config.NonEssential, _ token: Int64) {
         byToken[token]?.stopped.append(thing)
     }
+
+    /// Whether this process has carried a plan out, or has taken part of it back.
+    func knows(_ token: Int64) -> Bool { byToken[token] != nil }
 
     /// From now on an undo of the same plan leaves it alone.
     mutating func started(_ thing: Config.NonEssential, _ token: Int64) {

@@ -65,7 +65,9 @@ enum Narrator {
         if alert.flag("drill") { headline += " [drill]" }
         headline += "; \(effect(record))"
         let actor = record.text("actor")
-        if !actor.isEmpty { headline = "\(actor): " + headline }
+        // The message did not say whose it was.
+        let sender = actor == "unknown" ? "somebody at skos.alert.\(record.text("node"))" : actor
+        if !sender.isEmpty { headline = "\(sender): " + headline }
         return Narration(headline: headline, colour: Mood.colour(severity))
     }
 
@@ -168,6 +170,7 @@ enum Narrator {
         if let milliseconds = result["duration_ms"]?.double {
             headline += ", in \(Text.number(milliseconds)) ms"
         }
+        if record["incident"]?.string == "" { headline += "; no incident asked for it" }
         let agent = record.flag("timed_out") ? "" : result.text("agent_id")
         if !agent.isEmpty { headline = "\(agent): " + headline }
         var details: [String] = []
@@ -178,7 +181,10 @@ enum Narrator {
             details += listing("undoing it restores", undo)
         }
         if let until = record.time("until"), outcome == "succeeded" {
-            details += ["the symptom has until \(Text.clock(until)) to clear"]
+            details += [
+                "the symptom has until \(Text.clock(until)) to clear; if it is reported again, the next "
+                    + "step follows then"
+            ]
         }
         return Narration(headline: headline, details: details, colour: colour)
     }
@@ -188,6 +194,8 @@ enum Narrator {
     private static func incident(_ record: JSON.Object) -> Narration {
         let reason = record.text("reason")
         return switch record.text("change") {
+        case "not_verified" where record.flag("lapsed"):
+            Narration(headline: "it is to be done again: \(reason)", colour: .yellow)
         case "not_verified": Narration(headline: "it did not help: \(reason)", colour: .yellow)
         case "escalated": Narration(headline: "a human is needed: \(reason)", colour: .red)
         case "resolved": Narration(headline: "resolved: \(reason)", colour: .green)

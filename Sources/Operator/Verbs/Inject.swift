@@ -63,6 +63,8 @@ extension Program {
                     "alert": .object(alert.object), "stream": .string(Subjects.alertStream),
                     "sequence": .integer(Int64(clamping: ack.sequence)),
                 ])
+            } else if alert.severity == .ok {
+                await tellOfOthers(alert, context, link)
             }
             return .done
         }
@@ -77,6 +79,25 @@ extension Program {
             !nodes.list("nodes").contains(where: { $0.text("node") == node })
         else { return }
         context.note(Fleet.absence(of: nil, on: node, in: nodes) + "; nobody there can act")
+    }
+
+    /// Says so when the incident that is open about the same is one that this `ok` does not end: only a
+    /// drill ends a drill, and nothing else.
+    private static func tellOfOthers(_ alert: Alert, _ context: Context, _ link: Link) async {
+        // It is stored, so no answer here is no failure.
+        guard let incidents = try? await link.ask("incidents").list("incidents") else { return }
+        let same = incidents.filter { incident in
+            incident.text("node") == alert.node && incident.text("type") == alert.type
+                && incident.text("resource") == alert.resource
+        }
+        guard let other = same.first(where: { $0.flag("drill") != alert.drill }),
+            !same.contains(where: { $0.flag("drill") == alert.drill })
+        else { return }
+        let hint =
+            alert.drill
+            ? "is no drill: only an ok without --dry-run ends it"
+            : "is a drill: only an ok with --dry-run ends it"
+        context.out.line(Text.safe("\(other.text("incident")) stays open, for it \(hint)"))
     }
 
     /// The alert that the command line describes.
