@@ -50,11 +50,41 @@ struct BreakTests {
         #expect(judge.changes.map(\.kind) == [.tripped, .trial, .reopened])
     }
 
-    @Test("a trial that is itself over a limit has failed, but has passed")
+    @Test("who says itself that it is over a limit gets no trial, and takes it from nobody")
     func overLimit() {
         var judge = broken()
-        let trial = message("bad", "a", "b") { $0.depth = 12 }
-        #expect(judge.check(trial, at: at(61)).isAllowed)
+        let deep = message("bad", "a", "b") { $0.depth = 12 }
+        for second in 61..<65 {
+            let answer = judge.check(deep, at: at(Double(second)))
+            #expect(answer == .deny(reason: "depth 12 is over 10", until: at(Double(second + 60))))
+            #expect(judge.pass(deep, at: at(Double(second))) == answer)
+        }
+        #expect(judge.changes.map(\.kind) == [.tripped])
+        #expect(judge.check(message("bad", "a", "b"), at: at(65)).isAllowed)
+        #expect(judge.state("bad") == .halfOpen)
+        // The relay does not take it for the message that was allowed, either.
+        #expect(!judge.pass(deep, at: at(66)).isAllowed)
+        #expect(judge.pass(message("bad", "a", "b"), at: at(66)).isAllowed)
+    }
+
+    @Test("between two agents such a chain breaks itself, and the next one is the trial")
+    func overLimitBetween() {
+        var judge = broken()
+        _ = judge.command("bad", pairs: [], forgetting: false, at: at(0))
+        let deep = message("deep", "a", "b") { $0.depth = 12 }
+        #expect(judge.check(deep, at: at(61)).reason == "depth 12 is over 10")
+        #expect(judge.isBroken("deep"))
+        #expect(judge.check(message("new", "a", "b"), at: at(61)).isAllowed)
+        #expect(judge.breaks[.pair(Pair("a", "b"))]?.trialChain == "new")
+    }
+
+    @Test(
+        "a trial that was sent over a limit has failed, whether it was asked for or not",
+        arguments: [true, false])
+    func sentOverLimit(_ isAsked: Bool) {
+        var judge = broken()
+        if isAsked { #expect(judge.check(message("bad", "a", "b"), at: at(61)).isAllowed) }
+        judge.observe(message("bad", "a", "b") { $0.depth = 12 }, at: at(61))
         #expect(judge.state("bad") == .open)
         #expect(
             judge.ask(message("bad"), at: at(62)).reason

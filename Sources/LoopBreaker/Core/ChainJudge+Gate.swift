@@ -44,7 +44,11 @@ extension ChainJudge {
     ) -> Passage {
         var ready: [BreakKey] = []
         var awaited: BreakKey?
-        for broken in concerned(envelope, key, at: now) {
+        let concerned = concerned(envelope, key, at: now)
+        guard !concerned.isEmpty else { return .clear }
+        // Who says itself that it is over a limit is nobody's trial.
+        let excess = limits.finding(Measure(claimedBy: envelope))
+        for broken in concerned {
             guard let item = breaks[broken] else { continue }
             switch item.state {
             case .open where now < item.until:
@@ -55,9 +59,15 @@ extension ChainJudge {
                         .deny(
                             reason: "\(item.text); a trial is under way", until: now + trialTime))
                 }
-                ready.append(broken)
+                guard let excess else {
+                    ready.append(broken)
+                    break
+                }
+                // Another chain between two agents is judged by itself.
+                if item.pair != nil { continue }
+                return .answer(.deny(reason: excess.reason, until: now + cooldown))
             case .halfOpen where now < item.until:
-                if item.isTrial(envelope) {
+                if item.isTrial(envelope), item.pair != nil || excess == nil {
                     if isMessage, item.pair == nil { awaited = broken }
                     if item.pair != nil || isMessage { continue }
                 }
@@ -90,7 +100,11 @@ extension ChainJudge {
                 beginTrial(broken, envelope, isSent: true, at: now)
             case .open: breaks[broken]?.lastPassed = now
             case .halfOpen where item.isTrial(envelope):
-                if item.pair == nil { breaks[broken]?.awaitsTrial = false }
+                guard item.pair == nil else { continue }
+                breaks[broken]?.awaitsTrial = false
+                if let finding = limits.finding(Measure(claimedBy: envelope)) {
+                    reopen(broken, because: "the trial failed: \(finding.reason)", at: now)
+                }
             case .halfOpen: attempt(broken, envelope, wasSent: true, at: now)
             case .closed: break
             }
@@ -106,12 +120,8 @@ extension ChainJudge {
         guard var item = breaks[key] else { return }
         item.beginTrial(of: envelope.chainID, at: now, until: now + trialTime)
         item.awaitsTrial = !isSent
-        var claims = Measure()
-        claims.depth = max(envelope.depth ?? 0, envelope.pathCount - 1)
-        claims.iteration = envelope.iteration ?? 0
-        claims.tokens = envelope.tokens
         breaks[key] = item
-        if let finding = limits.finding(claims) {
+        if let finding = limits.finding(Measure(claimedBy: envelope)) {
             reopen(key, because: "the trial failed: \(finding.reason)", at: now)
         } else {
             changes.append(BreakChange(kind: .trial, after: item))
