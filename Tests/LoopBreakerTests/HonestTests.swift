@@ -166,6 +166,57 @@ struct HonestTests {
 struct TimeTests {
     private let twoYears: Duration = .seconds(2 * 365 * 86_400)
 
+    /// Two that ask without their text and always say the same, until they are told no. Gives how many
+    /// messages they have sent.
+    private func run(_ chain: String, _ judge: inout ChainJudge, from start: Double) -> Int {
+        for number in 0..<40 {
+            let (from, to) = number % 2 == 0 ? ("a", "b") : ("b", "a")
+            let now = at(start + Double(number) / 50)
+            guard judge.check(message(chain, from, to), at: now).isAllowed else { return number }
+            judge.observe(message(chain, from, to, says: "no, after you please"), at: now)
+        }
+        return 40
+    }
+
+    @Test("a cycle cannot go on under other names, also when they ask without their text")
+    func namesThatAsk() {
+        var judge = ChainJudge()
+        judge.observe(message("old", "a", "b"), at: at(0))
+        #expect(run("bad", &judge, from: 1) == 9)
+        // Somebody else begins to talk, and goes on for as long as the pair is broken.
+        judge.observe(message("other", "a", "b", says: "the bill is paid"), at: at(2))
+        for number in 0..<4 {
+            let start = Double(number) + 3
+            #expect(judge.ask(message("new \(number)", "a", "b"), at: at(start)).isAllowed)
+            #expect(run("run \(number)", &judge, from: start) == 1)
+        }
+        #expect(judge.changes.map(\.kind) == [.tripped, .tripped, .worsened])
+        for number in 4..<40 {
+            #expect(run("run \(number)", &judge, from: Double(number) + 3) == 0, "\(number)")
+        }
+        for chain in ["old", "other"] {
+            #expect(judge.ask(message(chain, "b", "a"), at: at(50)).isAllowed, "\(chain)")
+        }
+        let told = message("new", "a", "b", says: "here is the letter")
+        #expect(judge.ask(told, at: at(50)).isAllowed)
+        #expect(judge.ask(message("newer", "a", "c"), at: at(50)).isAllowed)
+        // Nobody runs any more.
+        #expect(judge.check(message("last", "a", "b"), at: at(62)).isAllowed)
+        judge.tick(at: at(73))
+        #expect(judge.ask(message("newest", "a", "b"), at: at(74)).isAllowed)
+    }
+
+    @Test("one that never asked makes nobody else wait, whatever it says")
+    func othersDoNotWait() {
+        var judge = ChainJudge()
+        #expect(run("bad", &judge, from: 1) == 9)
+        for number in 0..<20 {
+            let like = message("moved \(number)", "a", "b", says: "No, after you please!")
+            judge.observe(like, at: at(3))
+        }
+        #expect(judge.ask(message("new", "a", "b"), at: at(4)).isAllowed)
+    }
+
     @Test("after 497 days ticks begin anew, and nothing traps or stands still", arguments: 0..<4)
     func longUptime(_ quarter: Int) {
         // Just before, at, and after the wrap.
