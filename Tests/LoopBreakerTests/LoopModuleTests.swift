@@ -60,6 +60,26 @@ struct LoopModuleTests {
         try await fleet.stop()
     }
 
+    @Test("a question may say it in headers, as the message that is to be sent does")
+    func headers() async throws {
+        let fleet = try await Fleet()
+        try await fleet.start(fleet.config())
+        for (payload, headers) in [
+            ("", [("Skos-Chain-Id", "h"), ("Skos-Depth", "11")]),
+            (#"{"chain_id":"j"}"#, [("skos-depth", "11")]),
+            ("please go on", [("skos-chain-id", "t"), ("Skos-Depth", "11")]),
+        ] {
+            let answer = try await fleet.voice.request(
+                "skos.chain.check", Array(payload.utf8), headers: headers, timeout: .seconds(10))
+            let object = try JSON.parse(answer.payload).object
+            #expect(object?["reason"] == "depth 11 is over 10")
+        }
+        let other = try await fleet.voice.request(
+            "skos.chain.check", [], headers: [("Skos-Depth", "1")], timeout: .seconds(10))
+        #expect(try JSON.parse(other.payload).object?["field"] == "chain_id")
+        try await fleet.stop()
+    }
+
     @Test("a question that makes no sense is answered with the field at fault")
     func malformed() async throws {
         let fleet = try await Fleet()
