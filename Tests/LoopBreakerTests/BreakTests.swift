@@ -297,7 +297,7 @@ struct BreakTests {
             Issue.record("what is told cannot be read")
             return
         }
-        judge.apply(shared, revision: revision, isOurs: true, at: at(11))
+        judge.apply(shared, revision: revision, on: "nova", at: at(11))
     }
 
     @Test("a command is known to be shared, whether the watch or the answer comes first")

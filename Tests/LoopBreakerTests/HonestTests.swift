@@ -98,7 +98,7 @@ struct HonestTests {
         }
         var judge = ChainJudge(limits: .init(), cooldown: .seconds(60), at: at(10))
         for (index, item) in shared.enumerated() {
-            judge.apply(item, revision: UInt64(index + 1), isOurs: true, at: at(10))
+            judge.apply(item, revision: UInt64(index + 1), on: "nova", at: at(10))
         }
         #expect(!judge.ask(message("bad", "a", "b"), at: at(11)).isAllowed)
         #expect(judge.ask(message("good", "a", "b"), at: at(11)).isAllowed)
@@ -124,9 +124,29 @@ struct HonestTests {
         let item = try #require(one.breaks[.chain(ChainTable.key("bad"))])
         let bytes = JSON.object(SharedBreak(item, node: "vega").object).encoded
         var other = broken()
-        other.apply(try SharedBreak(decoding: bytes), revision: 9, isOurs: false, at: at(61))
+        other.apply(try SharedBreak(decoding: bytes), revision: 9, on: "nova", at: at(61))
         #expect(other.pass(message("bad", "a", "b"), at: at(61)) == .allow)
         #expect(other.pass(message("bad", "a", "b"), at: at(61)) != .allow)
+    }
+
+    @Test("who tells of a chain learns that another agent has let a trial through")
+    func trialElsewhere() throws {
+        let key = BreakKey.chain(ChainTable.key("bad"))
+        var teller = broken()
+        let item = try #require(teller.breaks[key])
+        teller.stored(item, revision: 1)
+        var other = ChainJudge()
+        let word = SharedBreak(item, node: "nova")
+        other.apply(word, revision: 1, on: "vega", at: at(1))
+        #expect(other.check(message("bad", "a", "b"), at: at(61)).isAllowed)
+        let trial = try #require(other.breaks[key])
+        let bytes = JSON.object(SharedBreak(trial, node: "vega").object).encoded
+        let answer = try SharedBreak(decoding: bytes)
+        #expect(answer.node == "nova")
+        teller.apply(answer, revision: 2, on: "nova", at: at(61))
+        #expect(teller.state("bad") == .halfOpen)
+        #expect(!teller.check(message("bad", "a", "b"), at: at(61)).isAllowed)
+        #expect(teller.breaks[key]?.owner == .ours)
     }
 
     @Test("a cycle cannot go on under another name, also when no action is set up for it")
@@ -145,26 +165,6 @@ struct HonestTests {
         _ = judge.command("bad", pairs: [], forgetting: false, at: at(2))
         #expect(!judge.ask(message("newer", "b", "a"), at: at(3)).isAllowed)
     }
-
-    @Test("one that went too deep does not pass by saying something new")
-    func varyingText() {
-        var judge = ChainJudge()
-        let words = ["rivers", "hills", "towns", "lakes", "roads", "fields", "woods", "shores"]
-        for number in 0..<12 {
-            let (from, to) = number % 2 == 0 ? ("a", "b") : ("b", "a")
-            let text = "write about \(words[number % 8]) and \(words[(number * 3 + 1) % 8])"
-            judge.observe(message("bad", from, to, says: text), at: at(0))
-        }
-        #expect(judge.breaks.values.first?.verdict == .depthExceeded)
-        _ = judge.command("bad", pairs: [], forgetting: false, at: at(1))
-        let moved = message("moved", "a", "b", says: "write about something new")
-        #expect(!judge.ask(moved, at: at(2)).isAllowed)
-    }
-}
-
-@Suite("Time as the loop breaker knows it")
-struct TimeTests {
-    private let twoYears: Duration = .seconds(2 * 365 * 86_400)
 
     /// Two that ask without their text and always say the same, until they are told no. Gives how many
     /// messages they have sent.
@@ -216,6 +216,26 @@ struct TimeTests {
         }
         #expect(judge.ask(message("new", "a", "b"), at: at(4)).isAllowed)
     }
+
+    @Test("one that went too deep does not pass by saying something new")
+    func varyingText() {
+        var judge = ChainJudge()
+        let words = ["rivers", "hills", "towns", "lakes", "roads", "fields", "woods", "shores"]
+        for number in 0..<12 {
+            let (from, to) = number % 2 == 0 ? ("a", "b") : ("b", "a")
+            let text = "write about \(words[number % 8]) and \(words[(number * 3 + 1) % 8])"
+            judge.observe(message("bad", from, to, says: text), at: at(0))
+        }
+        #expect(judge.breaks.values.first?.verdict == .depthExceeded)
+        _ = judge.command("bad", pairs: [], forgetting: false, at: at(1))
+        let moved = message("moved", "a", "b", says: "write about something new")
+        #expect(!judge.ask(moved, at: at(2)).isAllowed)
+    }
+}
+
+@Suite("Time as the loop breaker knows it")
+struct TimeTests {
+    private let twoYears: Duration = .seconds(2 * 365 * 86_400)
 
     @Test("after 497 days ticks begin anew, and nothing traps or stands still", arguments: 0..<4)
     func longUptime(_ quarter: Int) {
