@@ -91,6 +91,19 @@ struct BreakTests {
                 == "the trial failed: depth 12 is over 10")
     }
 
+    @Test("a pair is told of with what its chain was broken for; by hand nothing was counted")
+    func told() {
+        var judge = broken()
+        _ = judge.command("bad", pairs: [], forgetting: false, at: at(1))
+        let pair = judge.breaks[.pair(Pair("a", "b"))].map { SharedBreak($0, node: "nova").object }
+        #expect(pair?["value"] == 11)
+        #expect(pair?["limit"] == 10)
+        _ = judge.command("calm", pairs: [], forgetting: false, at: at(1))
+        let calm = judge.breaks[.chain(ChainTable.key("calm"))]
+            .map { SharedBreak($0, node: "nova").object }
+        #expect(calm != nil && calm?["value"] == nil && calm?["limit"] == nil)
+    }
+
     @Test("a chain that does not ask has its trial, too")
     func observed() {
         var judge = broken()

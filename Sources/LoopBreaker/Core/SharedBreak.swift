@@ -110,13 +110,16 @@ struct SharedBreak: Sendable, Equatable {
         object["opened"] = .string(opened.inMilliseconds.description)
         object["verdict"] = verdict.map { .string($0.rawValue) }
         object["reason"] = .string(reason)
-        object["value"] = .integer(Int64(value))
-        object["limit"] = .integer(Int64(limit))
+        // Nothing was counted of what was broken by hand.
+        if limit > 0 {
+            object["value"] = .integer(Int64(value))
+            object["limit"] = .integer(Int64(limit))
+        }
         object["node"] = .string(node)
+        if writer != node { object["by"] = .string(writer) }
         if !contents.isEmpty { object["contents"] = .array(contents.map { .string($0.text) }) }
         if !pairs.isEmpty { object["pairs"] = .array(pairs.map(Self.json)) }
         if isForLikeOnly { object["like_only"] = true }
-        if writer != node { object["by"] = .string(writer) }
         object["trial"] = trial.map(JSON.string)
         if awaitsTrial { object["awaited"] = true }
         return object
@@ -184,10 +187,10 @@ extension ChainJudge {
         var known = breaks[key]
         // An older word than ours, or our own.
         if let known, known.revision >= revision { return }
+        let owner: Break.Owner = shared.node == node ? .ours : .other
         // The echo of what we said ourselves: what has happened since then we know better.
         if shared.writer == node, var item = known {
             // Of one that has closed since, and broke again; times are told in milliseconds.
-        let owner: Break.Owner = shared.node == node ? .ours : .other
             guard shared.since + .milliseconds(1) >= item.opened else { return }
             item.revision = revision
             item.owner = owner
