@@ -288,6 +288,34 @@ struct BreakTests {
         }
     }
 
+    @Test("who looks often sees the same without all that is said")
+    func outline() {
+        var judge = ChainJudge(
+            limits {
+                $0.depth = 1
+                $0.repeats = 30
+            })
+        for number in 0..<100 {
+            judge.observe(message("c\(number)") { $0.depth = 5 }, at: at(Double(number) / 10))
+        }
+        for number in 0..<22 {
+            judge.observe(message("stale", "a\(number)", says: "hand it on"), at: at(5))
+        }
+        var severities: Set<Severity> = []
+        for second in stride(from: 0.0, to: 800, by: 7) {
+            judge.tick(at: at(second))
+            let symptoms = judge.tell(at: at(second))
+            let outline = judge.outline(at: at(second))
+            #expect(outline.count == symptoms.count)
+            for symptom in symptoms {
+                let key = AlertKeeper.Key(type: symptom.type, resource: symptom.resource)
+                #expect(outline[key] == symptom.severity)
+            }
+            severities.formUnion(outline.values)
+        }
+        #expect(severities == [.ok, .warning, .critical])
+    }
+
     @Test("of very many that run at once everyone is told of in turn")
     func inTurn() {
         var judge = ChainJudge(limits { $0.depth = 1 })
