@@ -21,8 +21,9 @@ final class CheckDesk: Sendable {
     func take(_ message: BusMessage) {
         let envelope: Envelope
         do throws(MessageError) {
+            let headers = try message.chainHeaders()
             envelope = try message.withPayload { bytes throws(MessageError) in
-                try Envelope(Fields(message: bytes).object)
+                try Envelope(question: bytes, headers: headers)
             }
         } catch {
             meters.malformed.increment()
@@ -58,5 +59,21 @@ final class CheckDesk: Sendable {
         do throws(BusError) { try message.respond(answer) } catch {
             log.debug("a check could not be answered", ["reason": error])
         }
+    }
+}
+
+extension BusMessage {
+    /// The headers about a chain, for whoever may refuse the message.
+    ///
+    /// - Throws: `MessageError` when some cannot be read.
+    func chainHeaders() throws(MessageError) -> ChainHeaders {
+        let headers = ChainHeaders(headers)
+        guard !hasLostHeaders, !headers.areCut else {
+            throw MessageError(
+                field: "",
+                reason: "a header has an empty value, and what follows it cannot be read; "
+                    + "leave that header out")
+        }
+        return headers
     }
 }

@@ -151,7 +151,7 @@ final class Ear: Sendable {
         var heard = message.withPayload { bytes in
             Envelope.hear(headers: headers.value, payload: bytes)
         }
-        if message.hasLostHeaders, heard.flaw == nil {
+        if message.hasLostHeaders || headers.areCut, heard.flaw == nil {
             heard.flaw = MessageError(
                 field: "",
                 reason: "a header has an empty value, and what follows it cannot be read")

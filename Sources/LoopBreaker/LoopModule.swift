@@ -168,14 +168,9 @@ package final class LoopModule: AntibodyModule {
     private func look(_ surroundings: Surroundings) async {
         var last: [AlertKeeper.Key: Severity] = [:]
         while !Task.isCancelled {
-            let (symptoms, hasBreaks) = gatekeeper.withJudge { judge, now in
+            let (state, hasBreaks) = gatekeeper.withJudge { judge, now in
                 judge.tick(at: now)
-                return (judge.symptoms(at: now), judge.hasBreaks)
-            }
-            var state: [AlertKeeper.Key: Severity] = [:]
-            for symptom in symptoms {
-                let key = AlertKeeper.Key(type: symptom.type, resource: symptom.resource)
-                state[key] = symptom.severity
+                return (judge.outline(at: now), judge.hasBreaks)
             }
             // Alerts go out at once.
             if state != last { surroundings.lookAgain() }

@@ -63,13 +63,7 @@ final class Relay: Sendable {
         guard let target = route.target(of: subject) else { return }
         let envelope: Envelope?
         do throws(MessageError) {
-            guard !message.hasLostHeaders else {
-                throw MessageError(
-                    field: "",
-                    reason: "a header has an empty value, and what follows it cannot be read; "
-                        + "leave that header out")
-            }
-            let headers = ChainHeaders(message.headers)
+            let headers = try message.chainHeaders()
             envelope = try message.withPayload { bytes throws(MessageError) in
                 try Envelope.read(headers: headers.value, payload: bytes)
             }

@@ -147,9 +147,8 @@ final class SharedBreaks: Sendable {
             guard SharedBreak.key(chainID: shared.chainID, pair: shared.pair) == entry.key else {
                 throw MessageError(field: "chain_id", reason: "is not what the key says")
             }
-            let isOurs = shared.node == node
             gatekeeper.withJudge { judge, now in
-                judge.apply(shared, revision: entry.revision, isOurs: isOurs, at: now)
+                judge.apply(shared, revision: entry.revision, on: node, at: now)
             }
             gatekeeper.stirred.ring()
         } catch {

@@ -22,13 +22,13 @@ class Chains:
         self.site = site
 
     @classmethod
-    async def start(cls, site, cooldown, binary=None, relay=False):
+    async def start(cls, site, cooldown, binary=None, relay=False, repeats=0):
         """`cooldown` is long where something must be found broken, short where its end is awaited."""
         chains = cls(site)
         # The like said again would be found before the limits that are tried here.
         loop = {
             "cooldown": cooldown, "stay_clear": "200ms",
-            "limits": {"depth": DEPTH, "iterations": ITERATIONS, "repeats": 0},
+            "limits": {"depth": DEPTH, "iterations": ITERATIONS, "repeats": repeats},
             # On a machine that stood still an incident ends before its command is executed; the next
             # one's comes soon.
             "actions": {
@@ -70,13 +70,15 @@ class Chains:
         body = {"chain_id": chain, "depth": 1, "from": sender, "to": to, "text": text}
         await self.client.publish(subject or f"synthesis.{to}", body)
 
-    async def run_away(self, chain, ways, limit=RUNAWAY):
+    async def run_away(self, chain, ways, limit=RUNAWAY, pause=0):
         """Sends along the ways in turn, asks before each message, and stops when told to."""
         for number, (sender, to) in zip(range(limit), itertools.cycle(ways)):
             answer = await self.ask(chain, sender, to, depth=1)
             if not answer["allow"]:
                 return number, answer
             await self.say(chain, sender, to)
+            # An answer takes a while, in which what was said is heard.
+            await asyncio.sleep(pause)
         raise AssertionError(f"nobody stopped {chain} in {limit} messages")
 
     def passed(self, chain):
@@ -256,6 +258,40 @@ async def test_ping_pong_across_two_pairs_stays_broken(site):
     assert await chains.ask("old", "a", "b") == {"allow": True}
     assert await chains.ask("new", "d", "e") == {"allow": True}
     await site.verify()
+
+
+async def test_cycle_that_asks_under_new_names_is_stopped_between_its_agents(site):
+    """No action is set up for a cycle; the loop agent does this by itself."""
+    chains = await Chains.start(site, "60s", repeats=3)
+    ways = [("a", "b"), ("b", "a")]
+    await chains.say("old", "a", "b", text="begun in time")
+    passed, _ = await chains.run_away("bad", ways, pause=0.05)
+    assert passed <= SLACK, passed
+    await eventually(lambda: chains.told("bad"), "it is told that the cycle is stopped")
+
+    # Whoever is told no begins again under a new name, without end.
+    sent = [(await chains.run_away(f"run-{number}", ways, pause=0.05))[0] for number in range(20)]
+    assert sum(sent) <= SLACK and sent[-5:] == [0] * 5, sent
+    answer = await chains.ask("run-20", "a", "b")
+    assert "the pair a–b is broken because of chain" in answer["reason"], answer
+    assert await chains.ask("old", "a", "b") == {"allow": True}
+    assert await chains.ask("new", "b", "a", text="here is the bill") == {"allow": True}
+    await site.verify()
+
+
+async def test_question_says_it_in_headers_too(site):
+    chains = await Chains.start(site, "60s")
+    for payload, headers in (
+        (b"", {"Skos-Chain-Id": "h", "Skos-Depth": str(DEPTH + 1)}),
+        (b'{"chain_id":"j"}', {"Skos-Depth": str(DEPTH + 1)}),
+    ):
+        answer = await chains.client.connection.request(
+            "skos.chain.check", payload, timeout=30, headers=headers)
+        assert json.loads(answer.data)["reason"] == f"depth {DEPTH + 1} is over {DEPTH}", answer
+    # What comes after an empty header cannot be read.
+    answer = await chains.client.connection.request(
+        "skos.chain.check", b'{"chain_id":"e"}', timeout=30, headers={"A": "", "Skos-Depth": "99"})
+    assert "leave that header out" in json.loads(answer.data)["error"], answer
 
 
 async def test_broken_chain_closes_after_one_calm_trial(site):

@@ -50,15 +50,58 @@ struct BreakTests {
         #expect(judge.changes.map(\.kind) == [.tripped, .trial, .reopened])
     }
 
-    @Test("a trial that is itself over a limit has failed, but has passed")
+    @Test("who says itself that it is over a limit gets no trial, and takes it from nobody")
     func overLimit() {
         var judge = broken()
-        let trial = message("bad", "a", "b") { $0.depth = 12 }
-        #expect(judge.check(trial, at: at(61)).isAllowed)
+        let deep = message("bad", "a", "b") { $0.depth = 12 }
+        for second in 61..<65 {
+            let answer = judge.check(deep, at: at(Double(second)))
+            #expect(answer == .deny(reason: "depth 12 is over 10", until: at(Double(second + 60))))
+            #expect(judge.pass(deep, at: at(Double(second))) == answer)
+        }
+        #expect(judge.changes.map(\.kind) == [.tripped])
+        #expect(judge.check(message("bad", "a", "b"), at: at(65)).isAllowed)
+        #expect(judge.state("bad") == .halfOpen)
+        // The relay does not take it for the message that was allowed, either.
+        #expect(!judge.pass(deep, at: at(66)).isAllowed)
+        #expect(judge.pass(message("bad", "a", "b"), at: at(66)).isAllowed)
+    }
+
+    @Test("between two agents such a chain breaks itself, and the next one is the trial")
+    func overLimitBetween() {
+        var judge = broken()
+        _ = judge.command("bad", pairs: [], forgetting: false, at: at(0))
+        let deep = message("deep", "a", "b") { $0.depth = 12 }
+        #expect(judge.check(deep, at: at(61)).reason == "depth 12 is over 10")
+        #expect(judge.isBroken("deep"))
+        #expect(judge.check(message("new", "a", "b"), at: at(61)).isAllowed)
+        #expect(judge.breaks[.pair(Pair("a", "b"))]?.trialChain == "new")
+    }
+
+    @Test(
+        "a trial that was sent over a limit has failed, whether it was asked for or not",
+        arguments: [true, false])
+    func sentOverLimit(_ isAsked: Bool) {
+        var judge = broken()
+        if isAsked { #expect(judge.check(message("bad", "a", "b"), at: at(61)).isAllowed) }
+        judge.observe(message("bad", "a", "b") { $0.depth = 12 }, at: at(61))
         #expect(judge.state("bad") == .open)
         #expect(
             judge.ask(message("bad"), at: at(62)).reason
                 == "the trial failed: depth 12 is over 10")
+    }
+
+    @Test("a pair is told of with what its chain was broken for; by hand nothing was counted")
+    func told() {
+        var judge = broken()
+        _ = judge.command("bad", pairs: [], forgetting: false, at: at(1))
+        let pair = judge.breaks[.pair(Pair("a", "b"))].map { SharedBreak($0, node: "nova").object }
+        #expect(pair?["value"] == 11)
+        #expect(pair?["limit"] == 10)
+        _ = judge.command("calm", pairs: [], forgetting: false, at: at(1))
+        let calm = judge.breaks[.chain(ChainTable.key("calm"))]
+            .map { SharedBreak($0, node: "nova").object }
+        #expect(calm != nil && calm?["value"] == nil && calm?["limit"] == nil)
     }
 
     @Test("a chain that does not ask has its trial, too")
@@ -245,6 +288,34 @@ struct BreakTests {
         }
     }
 
+    @Test("who looks often sees the same without all that is said")
+    func outline() {
+        var judge = ChainJudge(
+            limits {
+                $0.depth = 1
+                $0.repeats = 30
+            })
+        for number in 0..<100 {
+            judge.observe(message("c\(number)") { $0.depth = 5 }, at: at(Double(number) / 10))
+        }
+        for number in 0..<22 {
+            judge.observe(message("stale", "a\(number)", says: "hand it on"), at: at(5))
+        }
+        var severities: Set<Severity> = []
+        for second in stride(from: 0.0, to: 800, by: 7) {
+            judge.tick(at: at(second))
+            let symptoms = judge.tell(at: at(second))
+            let outline = judge.outline(at: at(second))
+            #expect(outline.count == symptoms.count)
+            for symptom in symptoms {
+                let key = AlertKeeper.Key(type: symptom.type, resource: symptom.resource)
+                #expect(outline[key] == symptom.severity)
+            }
+            severities.formUnion(outline.values)
+        }
+        #expect(severities == [.ok, .warning, .critical])
+    }
+
     @Test("of very many that run at once everyone is told of in turn")
     func inTurn() {
         var judge = ChainJudge(limits { $0.depth = 1 })
@@ -267,7 +338,7 @@ struct BreakTests {
             Issue.record("what is told cannot be read")
             return
         }
-        judge.apply(shared, revision: revision, isOurs: true, at: at(11))
+        judge.apply(shared, revision: revision, on: "nova", at: at(11))
     }
 
     @Test("a command is known to be shared, whether the watch or the answer comes first")

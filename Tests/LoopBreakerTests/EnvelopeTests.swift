@@ -98,6 +98,16 @@ struct EnvelopeTests {
         #expect(headers.value("Skos-To") == nil)
     }
 
+    @Test("a header that an empty one before it has taken in is missed")
+    func cutHeaders() {
+        for value in ["Skos-Depth: 99", "skos-depth:99", "traceparent: 00"] {
+            #expect(ChainHeaders([("A", value), ("Skos-Chain-Id", "c")]).areCut)
+        }
+        for value in ["", "a: b", "skos-depth", ":", "see Skos-Depth: 99", "traceparents: 1"] {
+            #expect(!ChainHeaders([("A", value), ("Skos-Chain-Id", "c")]).areCut)
+        }
+    }
+
     @Test(
         "what is nearly JSON is read as far as it is plain",
         arguments: [
@@ -154,6 +164,58 @@ struct EnvelopeTests {
     private func hear(_ payload: String, _ headers: [String: String] = [:]) -> Envelope.Heard {
         Array(payload.utf8).withUnsafeBytes { bytes in
             Envelope.hear(headers: { headers[$0] }, payload: bytes)
+        }
+    }
+
+    private func ask(
+        _ payload: String, _ headers: [(name: String, value: String)] = []
+    ) throws(MessageError) -> Envelope {
+        let result: Result<Envelope, MessageError> = Array(payload.utf8).withUnsafeBytes { bytes in
+            do throws(MessageError) {
+                return .success(try Envelope(question: bytes, headers: ChainHeaders(headers)))
+            } catch { return .failure(error) }
+        }
+        return try result.get()
+    }
+
+    @Test("a question is a JSON object, headers, or the very message that is to be sent")
+    func question() throws {
+        #expect(try ask(#"{"chain_id":"c","depth":3}"#).depth == 3)
+        for payload in ["", " ", "{}", "please try again", "[1]"] {
+            let headers = [("skos-chain-id", "c"), ("Skos-Depth", "11"), ("Skos-To", "b")]
+            let envelope = try ask(payload, headers)
+            #expect(envelope.chainID == "c")
+            #expect(envelope.depth == 11)
+            #expect(envelope.to == "b")
+            #expect(envelope.content == content(payload))
+        }
+        let both = try ask(#"{"chain_id":"c","depth":3,"from":"a"}"#, [("Skos-Depth", "99")])
+        #expect(both.depth == 99)
+        #expect(both.from == "a")
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        let traced = try ask(#"{"depth":11}"#, [("traceparent", trace)])
+        #expect(traced.chainID == "4bf92f3577b34da6a3ce929d0e0e4736")
+        #expect(traced.depth == 11)
+        #expect(try ask(#"{"chain_id":"c"}"#, [("traceparent", trace)]).chainID == "c")
+    }
+
+    @Test(
+        "a question that makes no sense is refused, whatever its headers say",
+        arguments: [
+            ("", [], ""), ("[]", [], ""), ("{}", [], "chain_id"),
+            ("{}", ["Skos-Depth"], "chain_id"),
+            ("", ["Skos-Depth"], "chain_id"), (#"{"chain_id""#, ["Skos-Chain-Id"], ""),
+            (#"{"chain_id":"d"}"#, ["Skos-Chain-Id"], "chain_id"),
+            (#"{"chain_id":"7","depth":-1}"#, ["Skos-Chain-Id"], "depth"),
+            (#"{"chain_id":"7","depth":3.5}"#, [], "depth"),
+            (#"{"chain_id":"7","depth":1e300}"#, [], "depth"),
+            ("{}", ["Skos-Chain-Id", "Skos-Path", "skos-parent-id"], "Skos-Parent-Id"),
+        ] as [(String, [String], String)])
+    func badQuestion(_ payload: String, _ names: [String], _ field: String) {
+        let headers = names.map { (name: $0, value: $0 == "skos-parent-id" ? "\u{7}" : "7") }
+        #expect { try ask(payload, headers) } throws: { error in
+            guard let error = error as? MessageError else { return false }
+            return error.field == field && !error.reason.contains("not a number")
         }
     }
 

@@ -98,7 +98,7 @@ struct HonestTests {
         }
         var judge = ChainJudge(limits: .init(), cooldown: .seconds(60), at: at(10))
         for (index, item) in shared.enumerated() {
-            judge.apply(item, revision: UInt64(index + 1), isOurs: true, at: at(10))
+            judge.apply(item, revision: UInt64(index + 1), on: "nova", at: at(10))
         }
         #expect(!judge.ask(message("bad", "a", "b"), at: at(11)).isAllowed)
         #expect(judge.ask(message("good", "a", "b"), at: at(11)).isAllowed)
@@ -124,9 +124,29 @@ struct HonestTests {
         let item = try #require(one.breaks[.chain(ChainTable.key("bad"))])
         let bytes = JSON.object(SharedBreak(item, node: "vega").object).encoded
         var other = broken()
-        other.apply(try SharedBreak(decoding: bytes), revision: 9, isOurs: false, at: at(61))
+        other.apply(try SharedBreak(decoding: bytes), revision: 9, on: "nova", at: at(61))
         #expect(other.pass(message("bad", "a", "b"), at: at(61)) == .allow)
         #expect(other.pass(message("bad", "a", "b"), at: at(61)) != .allow)
+    }
+
+    @Test("who tells of a chain learns that another agent has let a trial through")
+    func trialElsewhere() throws {
+        let key = BreakKey.chain(ChainTable.key("bad"))
+        var teller = broken()
+        let item = try #require(teller.breaks[key])
+        teller.stored(item, revision: 1)
+        var other = ChainJudge()
+        let word = SharedBreak(item, node: "nova")
+        other.apply(word, revision: 1, on: "vega", at: at(1))
+        #expect(other.check(message("bad", "a", "b"), at: at(61)).isAllowed)
+        let trial = try #require(other.breaks[key])
+        let bytes = JSON.object(SharedBreak(trial, node: "vega").object).encoded
+        let answer = try SharedBreak(decoding: bytes)
+        #expect(answer.node == "nova")
+        teller.apply(answer, revision: 2, on: "nova", at: at(61))
+        #expect(teller.state("bad") == .halfOpen)
+        #expect(!teller.check(message("bad", "a", "b"), at: at(61)).isAllowed)
+        #expect(teller.breaks[key]?.owner == .ours)
     }
 
     @Test("a cycle cannot go on under another name, also when no action is set up for it")
@@ -144,6 +164,57 @@ struct HonestTests {
         #expect(judge.ask(message("new", "b", "a", says: "the bill is paid"), at: at(1)).isAllowed)
         _ = judge.command("bad", pairs: [], forgetting: false, at: at(2))
         #expect(!judge.ask(message("newer", "b", "a"), at: at(3)).isAllowed)
+    }
+
+    /// Two that ask without their text and always say the same, until they are told no. Gives how many
+    /// messages they have sent.
+    private func run(_ chain: String, _ judge: inout ChainJudge, from start: Double) -> Int {
+        for number in 0..<40 {
+            let (from, to) = number % 2 == 0 ? ("a", "b") : ("b", "a")
+            let now = at(start + Double(number) / 50)
+            guard judge.check(message(chain, from, to), at: now).isAllowed else { return number }
+            judge.observe(message(chain, from, to, says: "no, after you please"), at: now)
+        }
+        return 40
+    }
+
+    @Test("a cycle cannot go on under other names, also when they ask without their text")
+    func namesThatAsk() {
+        var judge = ChainJudge()
+        judge.observe(message("old", "a", "b"), at: at(0))
+        #expect(run("bad", &judge, from: 1) == 9)
+        // Somebody else begins to talk, and goes on for as long as the pair is broken.
+        judge.observe(message("other", "a", "b", says: "the bill is paid"), at: at(2))
+        for number in 0..<4 {
+            let start = Double(number) + 3
+            #expect(judge.ask(message("new \(number)", "a", "b"), at: at(start)).isAllowed)
+            #expect(run("run \(number)", &judge, from: start) == 1)
+        }
+        #expect(judge.changes.map(\.kind) == [.tripped, .tripped, .worsened])
+        for number in 4..<40 {
+            #expect(run("run \(number)", &judge, from: Double(number) + 3) == 0, "\(number)")
+        }
+        for chain in ["old", "other"] {
+            #expect(judge.ask(message(chain, "b", "a"), at: at(50)).isAllowed, "\(chain)")
+        }
+        let told = message("new", "a", "b", says: "here is the letter")
+        #expect(judge.ask(told, at: at(50)).isAllowed)
+        #expect(judge.ask(message("newer", "a", "c"), at: at(50)).isAllowed)
+        // Nobody runs any more.
+        #expect(judge.check(message("last", "a", "b"), at: at(62)).isAllowed)
+        judge.tick(at: at(73))
+        #expect(judge.ask(message("newest", "a", "b"), at: at(74)).isAllowed)
+    }
+
+    @Test("one that never asked makes nobody else wait, whatever it says")
+    func othersDoNotWait() {
+        var judge = ChainJudge()
+        #expect(run("bad", &judge, from: 1) == 9)
+        for number in 0..<20 {
+            let like = message("moved \(number)", "a", "b", says: "No, after you please!")
+            judge.observe(like, at: at(3))
+        }
+        #expect(judge.ask(message("new", "a", "b"), at: at(4)).isAllowed)
     }
 
     @Test("one that went too deep does not pass by saying something new")

@@ -50,7 +50,8 @@ struct Break: Sendable, Equatable {
     var lastPassed: Timestamp
     /// Whether people have been told that it opened; it is not calm before that.
     var isTold = false
-    /// How many have tried to pass beside the trial.
+    /// How many have tried to pass beside the trial; of a pair that is open, how many have asked without
+    /// saying the like, and then have said it.
     var attempts = 0
     /// How often it has opened again.
     var reopenings = 0
@@ -59,7 +60,7 @@ struct Break: Sendable, Equatable {
     /// Whether the trial was allowed to a program that asked, and its message is still to come.
     var awaitsTrial = false
     /// Of a pair: whether it only stops what visibly is like `contents`, since nobody but this breaker
-    /// has said that it is to be broken.
+    /// has said that it is to be broken, and few have got past it.
     var isForLikeOnly = false
     /// Since when a trial waits to be granted.
     var claimedAt: Timestamp?

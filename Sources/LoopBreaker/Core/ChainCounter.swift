@@ -40,6 +40,12 @@ struct ChainCounter: Sendable {
 
     func detail(_ key: UInt64) -> ChainDetail? { record(key).flatMap(storedOrEarly) }
 
+    /// What the chain said last, of all that can be compared; `nil`: nothing.
+    func lastSaid(_ key: UInt64) -> Content? { detail(key)?.said.last?.content }
+
+    /// Whether a chain is known only since its program asked, and has sent nothing yet.
+    func hasOnlyAsked(_ key: UInt64) -> Bool { record(key)?.count == 0 }
+
     mutating func forget(_ key: UInt64) {
         if let place = table.place(of: key) { table.remove(place) }
     }

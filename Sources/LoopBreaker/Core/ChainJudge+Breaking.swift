@@ -27,10 +27,7 @@ extension ChainJudge {
         for pair in chain.pairs where breaks[.pair(pair)] == nil && makeRoom(at: now) {
             var item = Break(
                 .pair(pair), chainID: chain.chainID, nil, at: chain.opened, until: chain.until)
-            item.reason = chain.reason
-            item.contents = chain.contents
-            item.path = chain.path
-            item.pairs = chain.pairs
+            item.takeReason(of: chain)
             item.isForLikeOnly = true
             breaks[item.key] = item
             changes.append(BreakChange(kind: .tripped, after: item))
@@ -89,10 +86,7 @@ extension ChainJudge {
             var item =
                 breaks[.pair(pair)]
                 ?? Break(.pair(pair), chainID: chainID, nil, at: chain.opened, until: until)
-            item.reason = chain.reason
-            item.contents = chain.contents
-            item.path = chain.path
-            item.pairs = chain.pairs
+            item.takeReason(of: chain)
             item.isForLikeOnly = false
             open(item, until: until, at: now)
         }
@@ -138,6 +132,16 @@ extension Break {
     var text: String {
         guard let pair else { return reason }
         return "the pair \(pair.text) is broken because of chain \(Name.quoted(chainID)): \(reason)"
+    }
+
+    /// A pair is broken for what its chain was.
+    fileprivate mutating func takeReason(of chain: Break) {
+        reason = chain.reason
+        value = chain.value
+        limit = chain.limit
+        contents = chain.contents
+        path = chain.path
+        pairs = chain.pairs
     }
 
     /// Keeps what is known of the chain, for people and for its pairs.

@@ -14,7 +14,9 @@ extension ChainJudge {
     /// The breakers that a message has to do with.
     ///
     /// A broken pair stops what is like the chain that ran away: chains that were there before it broke go
-    /// on, and so do those that visibly say something else, when it ran away by saying the same.
+    /// on, and so do those that visibly say something else, when it ran away by saying the same. A message
+    /// without anything to compare, such as a question that does not bring its text, is taken for what its
+    /// chain said last.
     func concerned(_ envelope: Envelope, _ key: UInt64, at now: Timestamp) -> [BreakKey] {
         guard !breaks.isEmpty else { return [] }
         var keys: [BreakKey] = []
@@ -31,7 +33,7 @@ extension ChainJudge {
     private func isConcerned(
         _ item: Break, _ envelope: Envelope, _ key: UInt64, at now: Timestamp
     ) -> Bool {
-        let isLike = item.isLike(envelope.content)
+        let isLike = item.isLike(envelope.content ?? counter.lastSaid(key))
         if isLike == false || (item.isForLikeOnly && isLike != true) { return false }
         if let isOlder = counter.isOlder(key, than: item.opened, at: now) { return !isOlder }
         // What was there before this agent began to remember, it cannot know: in doubt it is let alone.
@@ -42,9 +44,13 @@ extension ChainJudge {
     mutating func gate(
         _ envelope: Envelope, _ key: UInt64, isMessage: Bool, at now: Timestamp
     ) -> Passage {
+        let concerned = concerned(envelope, key, at: now)
+        guard !concerned.isEmpty else { return .clear }
+        // Who says itself that it is over a limit is nobody's trial.
+        let excess = limits.finding(Measure(claimedBy: envelope))
         var ready: [BreakKey] = []
         var awaited: BreakKey?
-        for broken in concerned(envelope, key, at: now) {
+        for broken in concerned {
             guard let item = breaks[broken] else { continue }
             switch item.state {
             case .open where now < item.until:
@@ -55,9 +61,15 @@ extension ChainJudge {
                         .deny(
                             reason: "\(item.text); a trial is under way", until: now + trialTime))
                 }
-                ready.append(broken)
+                guard let excess else {
+                    ready.append(broken)
+                    break
+                }
+                // Another chain between two agents is judged by itself.
+                if item.pair != nil { continue }
+                return .answer(.deny(reason: excess.reason, until: now + cooldown))
             case .halfOpen where now < item.until:
-                if item.isTrial(envelope) {
+                if item.isTrial(envelope), item.pair != nil || excess == nil {
                     if isMessage, item.pair == nil { awaited = broken }
                     if item.pair != nil || isMessage { continue }
                 }
@@ -88,14 +100,34 @@ extension ChainJudge {
             case .open where now >= item.until:
                 // Nobody asked, so this is the trial.
                 beginTrial(broken, envelope, isSent: true, at: now)
-            case .open: breaks[broken]?.lastPassed = now
+            case .open:
+                breaks[broken]?.lastPassed = now
+                slipThrough(broken, envelope, key)
             case .halfOpen where item.isTrial(envelope):
-                if item.pair == nil { breaks[broken]?.awaitsTrial = false }
+                guard item.pair == nil else { continue }
+                breaks[broken]?.awaitsTrial = false
+                if let finding = limits.finding(Measure(claimedBy: envelope)) {
+                    reopen(broken, because: "the trial failed: \(finding.reason)", at: now)
+                }
             case .halfOpen: attempt(broken, envelope, wasSent: true, at: now)
             case .closed: break
             }
         }
         return isBroken
+    }
+
+    /// A chain asked without its text, was let between two agents that are only broken for the like, and
+    /// now says just that. One may do so by chance; when more come, the runaway goes on under new names,
+    /// and nobody is let through any more who has not said anything else.
+    private mutating func slipThrough(_ key: BreakKey, _ envelope: Envelope, _ chain: UInt64) {
+        guard var item = breaks[key], item.isForLikeOnly, counter.hasOnlyAsked(chain),
+            item.isLike(envelope.content) == true
+        else { return }
+        item.attempts += 1
+        item.isForLikeOnly = item.attempts <= Self.attemptLimit
+        breaks[key] = item
+        guard !item.isForLikeOnly else { return }
+        changes.append(BreakChange(kind: .worsened, after: item))
     }
 
     /// The trial passes, or is allowed to (`isSent`: it has been sent). One that itself is over a limit
@@ -106,12 +138,8 @@ extension ChainJudge {
         guard var item = breaks[key] else { return }
         item.beginTrial(of: envelope.chainID, at: now, until: now + trialTime)
         item.awaitsTrial = !isSent
-        var claims = Measure()
-        claims.depth = max(envelope.depth ?? 0, envelope.pathCount - 1)
-        claims.iteration = envelope.iteration ?? 0
-        claims.tokens = envelope.tokens
         breaks[key] = item
-        if let finding = limits.finding(claims) {
+        if let finding = limits.finding(Measure(claimedBy: envelope)) {
             reopen(key, because: "the trial failed: \(finding.reason)", at: now)
         } else {
             changes.append(BreakChange(kind: .trial, after: item))

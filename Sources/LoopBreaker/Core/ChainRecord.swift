@@ -127,6 +127,10 @@ struct Ring<Element> {
     /// Changes the element at a place of `elements`.
     mutating func change(_ place: Int, _ body: (inout Element) -> Void) { body(&elements[place]) }
 
+    var last: Element? {
+        elements.isEmpty ? nil : elements[(oldest + elements.count - 1) % elements.count]
+    }
+
     /// Oldest first.
     var inOrder: [Element] { Array(elements[oldest...] + elements[..<oldest]) }
 }

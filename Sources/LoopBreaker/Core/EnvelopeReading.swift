@@ -44,15 +44,22 @@ extension Envelope {
         return heard
     }
 
-    /// Reads a JSON object, such as a request of `skos.chain.check`.
+    /// Reads a question of `skos.chain.check`: a JSON object, or headers beside any payload, which may be
+    /// the very message that is to be sent.
     ///
-    /// - Throws: `MessageError` naming the field; also for an object without a chain.
-    package init(_ object: JSON.Object) throws(MessageError) {
-        var fields = EnvelopeFields({ _ in nil }, object, isStrict: true)
+    /// - Throws: `MessageError` naming the field; also for a question about no chain.
+    package init(
+        question payload: UnsafeRawBufferPointer, headers: ChainHeaders
+    ) throws(MessageError) {
+        var object: JSON.Object?
+        if headers.isEmpty || payload.first(where: { $0 > 0x20 }) == UInt8(ascii: "{") {
+            object = try Fields(message: payload).object
+        }
+        var fields = EnvelopeFields(headers.value, object, isStrict: true)
         guard let id = try fields.chainIDs().first else {
             throw MessageError(field: "chain_id", reason: "is missing")
         }
-        self = try Envelope(id, &fields, UnsafeRawBufferPointer(start: nil, count: 0))
+        self = try Envelope(id, &fields, payload)
     }
 
     private init(
@@ -201,10 +208,12 @@ private struct EnvelopeFields {
 
     /// A whole number, also one that is written as 3.0.
     private func whole(_ name: String) throws(MessageError) -> Int64? {
-        if case .number(let value)? = object?[name], let whole = Int64(exactly: value) {
-            return whole
+        guard case .number(let value)? = object?[name] else { return try fields.integer(name) }
+        guard let whole = Int64(exactly: value) else {
+            throw fields.error(
+                name, "\(value) is not a whole number from 0 to \(Envelope.counts.upperBound)")
         }
-        return try fields.integer(name)
+        return whole
     }
 
     mutating func path() throws(MessageError) -> [String] {

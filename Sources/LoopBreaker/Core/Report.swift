@@ -100,10 +100,9 @@ extension ChainJudge {
     /// How long it may take to find out who tells of a broken chain; then this agent does.
     static let decisionTime: Duration = .seconds(1)
 
-    /// The state of the chains that are broken, or were until lately: of those that are not calm some,
-    /// and such first that nobody has been told of; of the others, as of those that have recovered, more.
-    package func symptoms(at now: Timestamp) -> [Symptom] {
-        var symptoms: [Symptom] = []
+    /// The breakers that there is something to tell of: of those that are not calm some, and such first
+    /// that nobody has been told of; of the others more.
+    private func told(at now: Timestamp) -> (raised: [Break], calm: [Break]) {
         let items = breaks.values.filter { $0.verdict != nil && $0.pair == nil }
             .filter { item in
                 item.owner == .ours
@@ -114,9 +113,36 @@ extension ChainJudge {
         let raised = items.filter { !isCalm($0, at: now) }
         let told = (raised.filter { !$0.isTold } + raised.filter(\.isTold))
             .prefix(Report.symptomLimit)
-        for item in told + calm.suffix(Report.recoveredLimit) {
-            symptoms.append(symptom(item, at: now))
+        return (Array(told), calm.suffix(Report.recoveredLimit))
+    }
+
+    /// What `symptoms` amounts to, without all that it says: quick, for whoever looks often.
+    package func outline(at now: Timestamp) -> [AlertKeeper.Key: Severity] {
+        var outline: [AlertKeeper.Key: Severity] = [:]
+        func add(_ verdict: Verdict, _ chainID: String, _ severity: Severity) {
+            outline[AlertKeeper.Key(type: verdict.rawValue, resource: chainID)] = severity
         }
+        let (raised, calm) = told(at: now)
+        for item in raised {
+            if let verdict = item.verdict { add(verdict, item.chainID, verdict.severity) }
+        }
+        for item in calm {
+            if let verdict = item.verdict { add(verdict, item.chainID, .ok) }
+        }
+        for (chainID, notice) in report.notices {
+            add(notice.finding.verdict, chainID, notice.finding.verdict.severity)
+        }
+        for thing in report.recovered.keys {
+            let key = AlertKeeper.Key(type: thing.type, resource: thing.resource)
+            outline[key] = outline[key] ?? .ok
+        }
+        return outline
+    }
+
+    /// The state of the chains that are broken, or were until lately.
+    package func symptoms(at now: Timestamp) -> [Symptom] {
+        let (raised, calm) = told(at: now)
+        var symptoms = (raised + calm).map { symptom($0, at: now) }
         for (chainID, notice) in report.notices.sorted(by: { $0.key < $1.key }) {
             symptoms.append(Self.symptom(chainID, notice))
         }

@@ -17,6 +17,8 @@ struct SharedBreak: Sendable, Equatable {
     var limit: Int
     /// The node whose agent tells people of it.
     var node: String
+    /// The node whose agent wrote this: any may let a trial through.
+    var writer: String
     var contents: [Content]
     var pairs: [Pair]
     /// Of a pair: whether only the like of `contents` is stopped.
@@ -38,6 +40,7 @@ struct SharedBreak: Sendable, Equatable {
         value = item.value
         limit = item.limit
         self.node = item.owner == .other ? item.teller : node
+        writer = node
         contents = item.contents
         pairs = item.pairs
         isForLikeOnly = item.isForLikeOnly
@@ -70,7 +73,9 @@ struct SharedBreak: Sendable, Equatable {
         reason = try fields.string("reason") ?? "broken"
         value = Int(try fields.integer("value") ?? 0)
         self.limit = Int(try fields.integer("limit") ?? 0)
-        node = try fields.name("node") ?? ""
+        let node = try fields.name("node") ?? ""
+        self.node = node
+        writer = try fields.name("by") ?? node
         pair = try Self.pair(try fields.strings("pair"), "pair")
         contents = (try fields.strings("contents") ?? []).prefix(8).compactMap(Content.init(text:))
         isForLikeOnly = try fields.bool("like_only") ?? false
@@ -105,9 +110,13 @@ struct SharedBreak: Sendable, Equatable {
         object["opened"] = .string(opened.inMilliseconds.description)
         object["verdict"] = verdict.map { .string($0.rawValue) }
         object["reason"] = .string(reason)
-        object["value"] = .integer(Int64(value))
-        object["limit"] = .integer(Int64(limit))
+        // Nothing was counted of what was broken by hand.
+        if limit > 0 {
+            object["value"] = .integer(Int64(value))
+            object["limit"] = .integer(Int64(limit))
+        }
         object["node"] = .string(node)
+        if writer != node { object["by"] = .string(writer) }
         if !contents.isEmpty { object["contents"] = .array(contents.map { .string($0.text) }) }
         if !pairs.isEmpty { object["pairs"] = .array(pairs.map(Self.json)) }
         if isForLikeOnly { object["like_only"] = true }
@@ -169,25 +178,25 @@ extension Content {
 }
 
 extension ChainJudge {
-    /// Takes over what the shared bucket says. `isOurs`: this node is the one that tells people of it.
+    /// Takes over what the shared bucket says to the agent of a node.
     mutating func apply(
-        _ shared: SharedBreak, revision: UInt64, isOurs: Bool, at now: Timestamp
+        _ shared: SharedBreak, revision: UInt64, on node: String, at now: Timestamp
     ) {
         let key: BreakKey =
             shared.pair.map(BreakKey.pair) ?? .chain(ChainTable.key(shared.chainID))
         var known = breaks[key]
         // An older word than ours, or our own.
         if let known, known.revision >= revision { return }
+        let owner: Break.Owner = shared.node == node ? .ours : .other
         // The echo of what we said ourselves: what has happened since then we know better.
-        if isOurs, var item = known {
+        if shared.writer == node, var item = known {
             // Of one that has closed since, and broke again; times are told in milliseconds.
             guard shared.since + .milliseconds(1) >= item.opened else { return }
             item.revision = revision
-            item.owner = .ours
+            item.owner = owner
             breaks[key] = item
             return
         }
-        let owner: Break.Owner = isOurs ? .ours : .other
         guard shared.state != .closed else {
             var item = known ?? Break(shared, key, at: now)
             item.owner = known?.owner == .ours ? .ours : owner

@@ -59,6 +59,16 @@ struct Measure: Sendable, Equatable {
     var stale = 0
 }
 
+extension Measure {
+    /// What a message says of itself, whatever was counted.
+    init(claimedBy envelope: Envelope) {
+        self.init()
+        depth = max(envelope.depth ?? 0, envelope.pathCount - 1)
+        iteration = envelope.iteration ?? 0
+        tokens = envelope.tokens
+    }
+}
+
 extension Config.LoopLimits {
     /// Messages in a row that say nothing new before there is no progress.
     static let staleLimit = 20
