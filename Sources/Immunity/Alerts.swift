@@ -181,8 +181,10 @@ extension Immunity {
             policies.policy(type: incident.key.type, severity: severity) != nil
         else { return false }
         switch incident.phase {
-        // What its owner wants for the milder symptom may help where nothing did for the worse one.
-        case .deciding, .escalated: return true
+        case .deciding: return true
+        // What its owner wants for the milder symptom may help where nothing did for the worse one. But
+        // not while it passes by, as when a human is just mending it.
+        case .escalated: return incident.severity == severity
         // What succeeded has helped as far as it could, and had its time.
         case .verifying: return incident.until.map { $0 <= now } ?? false
         default: return false

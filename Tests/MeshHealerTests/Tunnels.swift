@@ -158,15 +158,30 @@ final class Tunnels: Sendable {
         return process
     }
 
-    /// Starts the tunnel's program.
+    /// Starts the tunnel's program. Each takes one of the inotify instances of this user, of which there
+    /// are 128 by default: where others have them all, it ends at once and is started again.
     func start(_ name: String) throws {
-        unlink("/var/run/wireguard/\(tunnel(name)).sock")
-        try launch("wg-\(name)", in: name, ["wireguard-go", "-f", tunnel(name)])
-        for _ in 0..<1000 {
-            if WireGuardSocket().presence(tunnel(name)) == .alive { return }
-            usleep(10_000)
+        let log = "\(directory.path)/wg-\(name).log"
+        for _ in 0..<60 {
+            unlink("/var/run/wireguard/\(tunnel(name)).sock")
+            let process = try launch(
+                "wg-\(name)", in: name, ["wireguard-go", "-f", tunnel(name)], log: log)
+            for _ in 0..<1000 where process.isRunning {
+                // The socket is there a moment before it is known whether it can be served.
+                if WireGuardSocket().presence(tunnel(name)) == .alive,
+                    (try? exec(name, "wg", "show", tunnel(name), "listen-port")) != nil
+                {
+                    return
+                }
+                usleep(10_000)
+            }
+            kill(process.processIdentifier, SIGKILL)
+            process.waitUntilExit()
+            sleep(1)
         }
-        throw TunnelFailure(description: "wireguard-go \(tunnel(name)) does not start")
+        let words = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
+        throw TunnelFailure(
+            description: "wireguard-go \(tunnel(name)) does not start: \(words.suffix(300))")
     }
 
     /// Kills the tunnel's program, which takes its interface with it.
