@@ -12,9 +12,31 @@ let program: String? = {
 
 /// Three namespaces with the whole program, NATS included, in A.
 final class Fleet: Sendable {
+    /// One of the fleets that may be there at once. Each `wireguard-go` takes inotify instances, of which
+    /// a user has 128; without one it ends, and so would what SKOS makes anew.
+    private final class Place: Sendable {
+        private static let free = Mutex(10)
+
+        static func take() async throws -> Place {
+            while true {
+                let isTaken = free.withLock { free in
+                    guard free > 0 else { return false }
+                    free -= 1
+                    return true
+                }
+                if isTaken { return Place() }
+                try await Task.sleep(for: .milliseconds(100))
+            }
+        }
+
+        deinit { Self.free.withLock { $0 += 1 } }
+    }
+
     let tunnels: Tunnels
+    private let place: Place
 
     init(_ settings: (Tunnels) throws -> String) async throws {
+        place = try await Place.take()
         tunnels = try Tunnels()
         let policy = try settings(tunnels)
         try policy.write(
