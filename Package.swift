@@ -106,7 +106,7 @@ let package = Package(
         tests("NotifierTests", ["Notifier", "Protocol", "Runtime", "Settings", "TestSupport"]),
         tests(
             "ThermalSentinelTests",
-            ["ThermalSentinel", "Antibody", "Protocol", "Platform", "Settings"]),
+            ["ThermalSentinel", "Antibody", "Protocol", "Platform", "Settings", "TestSupport"]),
         tests(
             "StorageWatcherTests",
             ["StorageWatcher", "Antibody", "Protocol", "Platform", "Settings", "TestSupport"]),

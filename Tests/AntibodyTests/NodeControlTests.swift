@@ -3,6 +3,7 @@ import Foundation
 import Platform
 import Protocol
 import Settings
+import TestSupport
 import Testing
 
 /// Programs that stand for a node's: a `systemctl` whose units are files, and a service that is a real
@@ -14,9 +15,7 @@ final class Workshop: Sendable {
 
     func script(_ name: String, _ body: String) throws -> String {
         let file = path + "/" + name
-        try "#!/bin/sh\ncd \(path) || exit 1\n\(body)\n".write(
-            toFile: file, atomically: false, encoding: .utf8)
-        chmod(file, 0o755)
+        try Script.write("#!/bin/sh\ncd \(path) || exit 1\n\(body)\n", to: file)
         return file
     }
 

@@ -19,9 +19,9 @@ struct SupervisionTests {
     func killed() async throws {
         let directory = try TemporaryDirectory()
         // One that does not end by itself when nobody reads its log any more: only the kernel ends it.
-        let stubborn = try directory.write(
-            "#!/bin/sh\ntrap '' HUP PIPE TERM\nwhile :; do sleep 0.05; done\n", to: "server")
-        chmod(stubborn, 0o755)
+        let stubborn = directory.path + "/server"
+        try Script.write(
+            "#!/bin/sh\ntrap '' HUP PIPE TERM\nwhile :; do sleep 0.05; done\n", to: stubborn)
         let running = try Running(
             ["up"],
             environment: [

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Platform
+import TestSupport
 import Testing
 
 /// NVML through a library with its interface that is compiled here, and `nvidia-smi` through a program
@@ -44,8 +45,7 @@ import Testing
 
     private func program(_ scratch: Scratch, _ script: String) throws -> String {
         let path = scratch.path + "/nvidia-smi"
-        try Data("#!/bin/sh\n\(script)\n".utf8).write(to: URL(fileURLWithPath: path))
-        try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: path)
+        try Script.write("#!/bin/sh\n\(script)\n", to: path)
         return path
     }
 

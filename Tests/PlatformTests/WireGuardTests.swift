@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Platform
@@ -207,8 +208,7 @@ struct WireGuardTests {
             .appendingPathComponent("skos-wg-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         let program = directory.appendingPathComponent("wg")
-        try ("#!/bin/sh\n" + script).write(to: program, atomically: false, encoding: .utf8)
-        chmod(program.path, 0o755)
+        try Script.write("#!/bin/sh\n" + script, to: program.path)
         return (WireGuardTool(program: program.path, timeLimit: limit), directory)
     }
 

@@ -3,6 +3,7 @@ import Foundation
 import Platform
 import Protocol
 import Settings
+import TestSupport
 import Testing
 import ThermalSentinel
 
@@ -91,8 +92,7 @@ extension FixtureMachine {
             echo "\(answer.joined(separator: ", "))"
 
             """
-        try Data(script.utf8).write(to: URL(fileURLWithPath: program))
-        try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: program)
+        try Script.write(script, to: program)
         return [NvidiaSensors(source: NvidiaSMI(program: program), files: tree.files)]
     }
 }
