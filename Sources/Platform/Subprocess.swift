@@ -1,4 +1,5 @@
-import Glibc
+import CShim
+package import Glibc
 import Synchronization
 
 /// Runs a program and collects what it prints, with a limit on time and on output. The only place that
@@ -157,10 +158,7 @@ package struct Subprocess: Sendable {
             posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
         }
         // Not every library opens its sockets close-on-exec.
-        let own = (try? HostFiles(root: HostRoot()).names(in: "/proc/self/fd")) ?? []
-        for descriptor in own.compactMap({ Int32($0) }) where descriptor > 2 {
-            posix_spawn_file_actions_addclose(&actions, descriptor)
-        }
+        Self.closeDescriptors(&actions)
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }
@@ -183,6 +181,12 @@ package struct Subprocess: Sendable {
             throw Failure.notStarted(program: program, errno: code)
         }
         return (child, ends[0])
+    }
+
+    /// Has a program that is started with these actions begin with nothing but its standard input, output
+    /// and error, whatever other threads open meanwhile.
+    package static func closeDescriptors(_ actions: inout posix_spawn_file_actions_t) {
+        skos_close_from(&actions, 3)
     }
 
     /// Reads until the other end is closed, the time is over, or there is too much.

@@ -70,6 +70,9 @@ package struct Cleaner: Sendable {
         } catch { return Self.reason(error) }
     }
 
+    /// What is said of a directory that does not answer.
+    static let silence = "it does not answer: what is mounted there may be dead"
+
     // MARK: Where
 
     /// The file system that an alert is about; without one, all are meant.
@@ -134,6 +137,7 @@ package struct Cleaner: Sendable {
         case ELOOP, ENOTDIR:
             "it is, or is reached through, a symbolic link or a file: name the real directory"
         case ENOENT: "there is no such directory"
+        case ETIMEDOUT: silence
         default: failure.description
         }
     }

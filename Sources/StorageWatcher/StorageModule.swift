@@ -131,8 +131,8 @@ package final class StorageModule: AntibodyModule {
                 let obstacle = worker.runBlocking(limit: StorageScanner.readLimit) {
                     cleaner.obstacle(root)
                 }
-                let silence = "it does not answer: what is mounted there may be dead"
-                return CleaningRoot(action: action, path: root, obstacle: obstacle ?? silence)
+                return CleaningRoot(
+                    action: action, path: root, obstacle: obstacle ?? Cleaner.silence)
             }
         }
     }

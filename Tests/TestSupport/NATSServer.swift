@@ -1,4 +1,5 @@
 import Glibc
+import Platform
 import Synchronization
 
 /// A real nats-server on a free loopback port, with a directory of its own that goes with it.
@@ -205,6 +206,9 @@ extension NATSServer {
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
         posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
+        // Foundation's `Process` knows of a program's end by a socket that only the program has: a server
+        // that got it, too, would keep that end from being seen for as long as it runs.
+        Subprocess.closeDescriptors(&actions)
         var pointers = arguments.map { strdup($0) } + [nil]
         defer { for pointer in pointers { free(pointer) } }
         var pid: pid_t = 0

@@ -6,6 +6,7 @@
 #include <linux/openat2.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -22,6 +23,10 @@
 
 // Kernels before 5.11 do not know the flag; descriptors beyond this are not expected then.
 #define HIGHEST_DESCRIPTOR 4096
+
+int skos_close_from(void *actions, int first) {
+    return posix_spawn_file_actions_addclosefrom_np(actions, first);
+}
 
 // After fork in a process with threads only async-signal-safe functions may be called.
 static void become(const char *program, char *const arguments[], char *const environment[],

@@ -2,6 +2,10 @@
 #ifndef SKOS_CSHIM_H
 #define SKOS_CSHIM_H
 
+/// Has a program that is started with these `posix_spawn_file_actions_t` begin without any descriptor from
+/// `first` on. Returns 0, or the error's number.
+int skos_close_from(void *actions, int first);
+
 /// Starts a program in a process group of its own, with signals as a fresh process has them, and bound
 /// to the calling thread: when that thread ends, and with it at the latest this process, the kernel
 /// kills the program. It has no input; `*output` becomes the end of a pipe from which what it prints, on
