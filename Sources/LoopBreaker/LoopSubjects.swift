@@ -6,8 +6,6 @@ enum LoopSubjects {
     static let checkers = "loop-breaker"
     /// One agent passes each message on.
     static let relays = "loop-relay"
-    /// Where the agents of a fleet keep what is broken.
-    static let bucket = "SKOS_CHAINS"
     /// Marks a message that a relay has passed on, and counted.
     static let relayHeader = "Skos-Relay"
 

@@ -63,7 +63,7 @@ final class SharedBreaks: Sendable {
                 if !isTold, error.code != .cancelled, error.code != .notConnected {
                     log.warning(
                         "broken chains are kept in memory only",
-                        ["bucket": LoopSubjects.bucket, "reason": error])
+                        ["bucket": Subjects.chainBucket, "reason": error])
                     isTold = true
                 }
             }
@@ -73,7 +73,7 @@ final class SharedBreaks: Sendable {
     }
 
     private func open(_ connection: Connection) async throws(BusError) -> KeyValue {
-        var config = KeyValue.Config(bucket: LoopSubjects.bucket)
+        var config = KeyValue.Config(bucket: Subjects.chainBucket)
         config.ttl = Self.life
         config.maxValueSize = Self.valueLimit
         return try await connection.jetStream.ensureBucket(config)
@@ -81,7 +81,7 @@ final class SharedBreaks: Sendable {
 
     private func follow(_ bucket: KeyValue, _ connection: Connection) async throws(BusError) {
         let watch = try bucket.watch()
-        let size = try await connection.jetStream.streamInfo("KV_\(LoopSubjects.bucket)").messages
+        let size = try await connection.jetStream.streamInfo("KV_\(Subjects.chainBucket)").messages
         var present: Set<String> = []
         if size == 0 { await begin(bucket, present) }
         var isBehind = size > 0
@@ -154,7 +154,7 @@ final class SharedBreaks: Sendable {
         } catch {
             log.warning(
                 "an entry of the bucket is left alone",
-                ["bucket": LoopSubjects.bucket, "key": entry.key, "reason": error])
+                ["bucket": Subjects.chainBucket, "key": entry.key, "reason": error])
         }
     }
 

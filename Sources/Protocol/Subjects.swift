@@ -10,6 +10,8 @@ package enum Subjects {
     package static let auditStream = "SKOS_AUDIT"
     package static let stateBucket = "SKOS_STATE"
     package static let configBucket = "SKOS_CONFIG"
+    /// Where loop breakers keep which chains are broken.
+    package static let chainBucket = "SKOS_CHAINS"
 
     package static func heartbeat(_ node: String) -> String { "skos.heartbeat.\(node)" }
     package static func alert(_ node: String) -> String { "skos.alert.\(node)" }

@@ -20,6 +20,19 @@ struct LossTests {
         return node
     }
 
+    /// A node whose only interface has crashed, and that interface.
+    private static func crashed() async -> (Course, NetworkLink) {
+        let course = Course(node())
+        await course.look()
+        let link = course.network.node.withLock { $0.links[0] }
+        course.change { node in
+            node.links = []
+            node.mishaps["wg0"] = "it crashed"
+        }
+        await course.look()
+        return (course, link)
+    }
+
     /// One look after another: what is seen, and whether it is lost then.
     struct Case: Sendable, CustomTestStringConvertible {
         var testDescription: String
@@ -68,14 +81,7 @@ struct LossTests {
 
     @Test("stay gone when the traces vanish, and are back when they are there")
     func traces() async {
-        let course = Course(Self.node())
-        await course.look()
-        let link = course.network.node.withLock { $0.links[0] }
-        course.change { node in
-            node.links = []
-            node.mishaps["wg0"] = "it crashed"
-        }
-        await course.look()
+        let (course, link) = await Self.crashed()
         #expect(course.sample.raised["tunnel_down wg0"] == .critical)
         course.change { $0.mishaps = [:] }
         await course.look(30)
@@ -98,14 +104,7 @@ struct LossTests {
 
     @Test("that are being made are neither well nor forgotten until that is through")
     func unfinished() async {
-        let course = Course(Self.node())
-        await course.look()
-        let link = course.network.node.withLock { $0.links[0] }
-        course.change { node in
-            node.links = []
-            node.mishaps["wg0"] = "it crashed"
-        }
-        await course.look()
+        let (course, link) = await Self.crashed()
         let toolkit = course.module.toolkit
         toolkit.begin("wg0")
         course.change { node in

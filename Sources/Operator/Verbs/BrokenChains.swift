@@ -5,17 +5,15 @@ import Synchronization
 
 /// The chains of messages that the loop breaker holds back, as the agents of a fleet tell each other.
 enum BrokenChains {
-    /// Where they keep them; docs/loop.md.
-    private static let bucket = "SKOS_CHAINS"
-
     /// What the bucket has. Where there is none, nothing was ever broken, or each agent keeps it to itself.
     ///
     /// - Throws: `Failure` when it cannot be read.
     static func read(_ link: Link) async throws -> [JSON.Object] {
         let found = Mutex<[JSON.Object]>([])
         do {
-            let store = try await link.connection.jetStream.bucket(bucket)
-            let size = try await link.connection.jetStream.streamInfo("KV_\(bucket)").messages
+            let store = try await link.connection.jetStream.bucket(Subjects.chainBucket)
+            let size = try await link.connection.jetStream.streamInfo("KV_\(Subjects.chainBucket)")
+                .messages
             guard size > 0 else { return [] }
             let watch = try store.watch()
             try await withTimeLimit(link.timeout) {
@@ -28,12 +26,12 @@ enum BrokenChains {
             }
         } catch let error as BusError {
             guard error.jetStreamCode != JetStreamCode.streamNotFound else { return [] }
-            throw link.failure(error, "the broken chains of \(bucket)")
+            throw link.failure(error, "the broken chains of \(Subjects.chainBucket)")
         } catch is TimeLimitExceeded {
             throw Failure(
                 .unreachable,
-                "the broken chains of \(bucket) were not read within \(Text.short(link.timeout)); "
-                    + "--timeout waits longer")
+                "the broken chains of \(Subjects.chainBucket) were not read within "
+                    + "\(Text.short(link.timeout)); --timeout waits longer")
         }
         return found.withLock { $0 }.sorted { name($0) < name($1) }
     }
