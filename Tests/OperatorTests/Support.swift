@@ -83,6 +83,8 @@ final class Running: Sendable {
         var out: [UInt8] = []
         var err: [UInt8] = []
         var hasEnded = false
+        /// Pipes that may still bring something.
+        var pipes = 2
     }
 
     private let process = Mutex(Process())
@@ -119,8 +121,12 @@ final class Running: Sendable {
     ) {
         let handle = pipe.fileHandleForReading
         let thread = Thread { [weak self] in
-            while let self, case let data = handle.availableData, !data.isEmpty {
-                self.state.withLock { add(&$0, Array(data)) }
+            while let self {
+                let data = handle.availableData
+                self.state.withLock { state in
+                    if data.isEmpty { state.pipes -= 1 } else { add(&state, Array(data)) }
+                }
+                if data.isEmpty { return }
             }
         }
         thread.start()
@@ -140,7 +146,7 @@ final class Running: Sendable {
         _ = await eventually { self.hasEnded }
         state.withLock { $0.hasEnded = true }
         // What it printed last is still on its way through the pipes.
-        try? await Task.sleep(for: .milliseconds(50))
+        _ = await eventually { self.state.withLock { $0.pipes == 0 } }
         let code = process.withLock { process in
             process.terminationReason == .uncaughtSignal
                 ? 128 + process.terminationStatus : process.terminationStatus

@@ -4,6 +4,9 @@ import Synchronization
 import Testing
 
 @Suite struct PatientReaderTests {
+    /// More than what answers at once needs on any machine, however busy.
+    private let limit: Duration = .milliseconds(500)
+
     /// Things of which some hang until they are let go.
     final class Things: Sendable {
         let stuck: Mutex<Set<Int>>
@@ -33,7 +36,7 @@ import Testing
     @Test("what hangs is left behind, asked no more, and heard when it comes back")
     func leavesBehind() async throws {
         let things = Things(stuck: [2])
-        let reader = PatientReader<Int, String>(limit: .milliseconds(100)) { things.read($0) }
+        let reader = PatientReader<Int, String>(limit: limit) { things.read($0) }
         #expect(words(await reader.readAll([1, 2, 3])) == ["1", "hung", "3"])
         #expect(words(await reader.readAll([1, 2, 3])) == ["1", "hung", "3"])
         #expect(things.reads.withLock { $0 } == [1, 2, 3, 1, 3])
@@ -41,14 +44,14 @@ import Testing
         things.release()
         while reader.hungCount > 0 { try await Task.sleep(for: .milliseconds(5)) }
         // Its thread hands the answer in right after.
-        try await Task.sleep(for: .milliseconds(50))
+        try await Task.sleep(for: limit)
         #expect(words(await reader.readAll([1, 2, 3])) == ["1", "2", "3"])
         #expect(things.reads.withLock { $0.filter { $0 == 2 }.count } == 1)
     }
 
     @Test("no more threads hang than may") func bounded() async {
         let things = Things(stuck: [1, 2, 3, 4])
-        let reader = PatientReader<Int, String>(maxHung: 2, limit: .milliseconds(50)) {
+        let reader = PatientReader<Int, String>(maxHung: 2, limit: limit) {
             things.read($0)
         }
         #expect(words(await reader.readAll([1, 2, 3, 4])) == ["hung", "hung", "unread", "unread"])
@@ -58,7 +61,7 @@ import Testing
 
     @Test("what hangs here never keeps what has answered from being read") func proven() async {
         let things = Things(stuck: [1, 2, 3])
-        let reader = PatientReader<Int, String>(maxHung: 2, limit: .milliseconds(50)) {
+        let reader = PatientReader<Int, String>(maxHung: 2, limit: limit) {
             things.read($0)
         }
         let first = words(await reader.readAll([1, 2, 3, 4]))
@@ -81,7 +84,7 @@ import Testing
         // From 100 on: of ten servers, ten things of each.
         let things = Things(stuck: Set(100..<200))
         let reader = PatientReader<Int, String>(
-            limit: .milliseconds(30), origin: { $0 < 100 ? nil : "\($0 / 10)" }
+            limit: limit, origin: { $0 < 100 ? nil : "\($0 / 10)" }
         ) { things.read($0) }
         var counts: [Int] = []
         for _ in 0..<4 {
@@ -98,7 +101,7 @@ import Testing
     {
         let things = Things(stuck: Set(100..<110))
         let reader = PatientReader<Int, String>(
-            limit: .milliseconds(30), origin: { "\($0 / 10)" }
+            limit: limit, origin: { "\($0 / 10)" }
         ) { things.read($0) }
         for _ in 0..<3 {
             let outcomes = await reader.readAll(Array(100..<110) + [110, 111])
