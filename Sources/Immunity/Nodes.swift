@@ -166,7 +166,9 @@ package struct Nodes: Sendable {
         // An agent that says which verbs it offers is believed; one that does not say is taken to
         // offer what the table says of its type.
         let able = agents.filter { agent in
-            if let verbs = agent.heartbeat.verbs { return verbs.contains(action) }
+            if let verbs = agent.heartbeat.verbs {
+                return ActionTable.isOffered(action, among: verbs)
+            }
             return kind?.agentType == agent.heartbeat.agentType
         }
         if able.contains(where: { $0.status != .offline }) { return nil }
