@@ -142,6 +142,11 @@ package struct Nodes: Sendable {
         }
     }
 
+    /// Whether an agent of a node sends heartbeats.
+    package func hears(_ agentID: String, on name: String) -> Bool {
+        nodes[name]?.agents[agentID].map { $0.status != .offline } ?? false
+    }
+
     /// The `agent_type` that is to execute an action which no kind of agent owns: of the node's agents
     /// that offer it and are not offline, the first by its id. Several may offer it, and it must be
     /// executed once. `nil` when none is known; then whoever knows the verb is meant.
