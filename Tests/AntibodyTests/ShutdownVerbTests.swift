@@ -128,7 +128,9 @@ struct ShutdownVerbTests {
         #expect(bench.deeds == [], "a plan changes nothing")
         #expect(plan.effect["stop"] == ["unit a", "hook c", "hook mute"])
         #expect(plan.effect["not_stopped"] == ["container b: does not run"])
-        _ = try verb.execute(plan)
+        let result = try verb.execute(plan)
+        #expect(result["things"]?.array?.count == 3)
+        #expect(result["not_stopped"] == ["container b: does not run"])
         #expect(bench.deeds == ["stop a", "stop c", "stop mute"])
         _ = try verb.undo(plan.undo, remaining: [])
         #expect(bench.deeds == ["start mute", "start c", "start a"])
@@ -190,6 +192,28 @@ struct ShutdownVerbTests {
         #expect(bench.deeds == ["stop mute", "stop a", "stop x", "stop c"])
         _ = try verb.undo(plan.undo, remaining: [])
         #expect(bench.deeds == ["start c", "start a", "start mute"])
+    }
+
+    @Test("the result says of each listed thing why it was left out, and of each that did not stop")
+    func leftOut() throws {
+        let verb = verb([.unit("a"), .unit("nowhere"), .container("b"), .unit("x"), .unit("own")])
+        bench.set("x", .running)
+        bench.set("own", .running)
+        bench.fail("look b")
+        bench.fail("stop x")
+        let plan = try plan(verb)
+        #expect(
+            try verb.execute(plan) == [
+                "things": [["thing": "unit a", "state": "stopped"]],
+                "not_stopped": [
+                    "unit x: refused", "unit nowhere: there is none here", "container b: refused",
+                    "unit own: this agent runs in it",
+                ],
+            ])
+        bench.set("a", .running)
+        bench.fail("stop a")
+        let failure = #expect(throws: VerbFailure.self) { try verb.execute(plan) }
+        #expect(failure?.reason.hasPrefix("unit a: refused; unit x: refused; unit nowhere") == true)
     }
 
     @Test("when none can be stopped it has failed")

@@ -160,7 +160,9 @@ package final class ShutdownVerb: Verb {
                         isTransient: error.isTransient, reason: "\(thing.text): \(error.reason)"))
             }
         }
-        let reasons = failures.map(\.reason)
+        // What the plan has left out is on the node's list, too, and runs on or never ran.
+        let leftOut = plan.effect["not_stopped"]?.array?.compactMap(\.string) ?? []
+        let reasons = failures.map(\.reason) + leftOut
         guard hasStopped || failures.isEmpty else {
             throw VerbFailure(
                 isTransient: failures.contains(where: \.isTransient),
