@@ -33,8 +33,9 @@ private final class Bench: ThingControl {
 
     func set(_ name: String, _ new: ThingState) { state.withLock { $0.things[name] = new } }
 
-    func fail(_ deed: String, isTransient: Bool = true) {
-        let failure = ServiceFailure(isTransient: isTransient, reason: "refused")
+    func fail(_ deed: String, isTransient: Bool = true, isCutOff: Bool = false) {
+        let failure = ServiceFailure(
+            isTransient: isTransient, reason: "refused", isCutOff: isCutOff)
         state.withLock { $0.faults[deed] = failure }
     }
 
@@ -214,6 +215,24 @@ struct ShutdownVerbTests {
         bench.fail("stop a")
         let failure = #expect(throws: VerbFailure.self) { try verb.execute(plan) }
         #expect(failure?.reason.hasPrefix("unit a: refused; unit x: refused; unit nowhere") == true)
+    }
+
+    @Test("a hook that cannot say is started only if it was stopped, or its stop was cut off")
+    func muteFailure() throws {
+        let verb = verb([Self.things[3], .unit("a")])
+        bench.fail("stop mute")
+        let plan = try plan(verb)
+        #expect(try verb.execute(plan)["not_stopped"] == ["hook mute: refused"])
+        #expect(bench.deeds == ["stop mute", "stop a"])
+        let undone = try verb.undo(plan.undo, remaining: [])
+        #expect(bench.deeds == ["start a"])
+        #expect(undone["things"]?.array?.last == ["thing": "hook mute", "state": "unchanged"])
+        bench.fail("stop mute", isCutOff: true)
+        let second = try self.plan(verb)
+        _ = try verb.execute(second)
+        _ = bench.deeds
+        _ = try verb.undo(second.undo, remaining: [])
+        #expect(bench.deeds == ["start a", "start mute"])
     }
 
     @Test("when none can be stopped it has failed")
