@@ -24,7 +24,9 @@ enum SystemFolders {
     ].map { "usr/local/" + $0 }
 
     /// Whoever names one of them as a whole has lost the rest of a path.
-    private static let whole = ["root", "usr/local", "var", "var/lib", "var/lib/private"]
+    private static let whole = [
+        "root", "usr/local", "var", "var/lib", "var/lib/private", "var/spool",
+    ]
 
     /// Where users keep their keys, in any directory.
     private static let secret = [".aws", ".gnupg", ".kube", ".ssh"]

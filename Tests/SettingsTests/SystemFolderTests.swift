@@ -12,7 +12,8 @@ import Testing
         "/root", "/root/.ssh", "/home/x/.ssh/old", "/home/x/.gnupg", "/srv/.aws", "/var",
         "/var/lib", "/var/lib/dpkg", "/var/lib/dpkg/info", "/var/lib/docker/overlay2",
         "/var/lib/containers/storage", "/var/lib/private", "/var/lib/systemd/timers",
-        "/var/lib/systemd/coredumps", "/var/run/x", "/var/spool/cron/crontabs",
+        "/var/lib/systemd/coredumps", "/var/run/x", "/var/spool",
+        "/var/spool/cron/crontabs",
     ]
     private static let allowed = [
         "/tmp", "/tmp/usr/lib", "/var/tmp", "/var/log", "/var/log/journal", "/var/cache/apt",
