@@ -39,7 +39,8 @@ extension Doctor {
                 "incident", .warn,
                 "\(symptom) \(incident.text("severity")), \(incident.text("phase"))"
                     + (message.isEmpty ? "" : ": \(message)"),
-                remedy: "`skos explain \(incident.text("incident"))` tells what was done about it")
+                remedy: Text.command("explain", incident.text("incident"))
+                    + " tells what was done about it")
         }
         if own.count > listedIncidents {
             findings.append(
