@@ -38,7 +38,8 @@ extension MeshModule {
             looks.append(look)
         }
         looks += lapsed(named.filter { !names.contains($0.name) })
-        looks += missing(links, config)
+        noteLeftBehind(links, config, at: now)
+        looks += missing(links, config, at: now)
         let keys = Set(looks.flatMap { $0.peers.map(\.key) })
         // A failed read says nothing about which peers there are.
         let unread = Set(looks.filter { !$0.isRemoved && $0.device == nil }.map(\.name))
@@ -143,8 +144,32 @@ extension MeshModule {
         return young
     }
 
+    /// Notes the interfaces that have gone before anybody here has seen them: their programs have left
+    /// their sockets behind, and they have configuration files.
+    private func noteLeftBehind(_ links: [NetworkLink], _ config: Config, at now: Timestamp) {
+        let known = state.withLock { Set($0.seen.keys) }.union(links.map(\.name))
+        let left = network.leftBehind { name in
+            !known.contains(name) && matches(name, config.mesh.interfaces)
+                && network.hasConfiguration(name)
+        }
+        state.withLock { state in
+            for name in left.sorted().prefix(MeshReport.interfaceLimit) {
+                state.seen[name] = Seen(kind: nil, leftAt: now)
+            }
+        }
+    }
+
+    /// Whether somebody may be about to make an interface that has gone before anybody here has seen it.
+    private func isAwaited(_ name: String, at now: Timestamp) -> Bool {
+        guard let leftAt = state.withLock({ $0.seen[name]?.leftAt }) else { return false }
+        // A clock that is set back must not make the wait a long one.
+        return (.zero..<Presence.firstTime).contains(now - leftAt)
+    }
+
     /// The interfaces that were there, or that are named, and are not there now.
-    private func missing(_ links: [NetworkLink], _ config: Config) -> [InterfaceLook] {
+    private func missing(
+        _ links: [NetworkLink], _ config: Config, at now: Timestamp
+    ) -> [InterfaceLook] {
         let named = Set(config.mesh.interfaces.filter(isName))
         let present = Set(links.map(\.name))
         let seen = state.withLock { $0.seen }
@@ -166,6 +191,7 @@ extension MeshModule {
             if look.mishap == nil, isNamed {
                 look.mishap = "mesh.interfaces names it, and it is not there"
             }
+            look.isUnfinished = !isNamed && look.mishap != nil && isAwaited(name, at: now)
             if look.isRemoved { state.withLock { $0.seen[name]?.misses += 1 } }
             return look
         }

@@ -44,6 +44,9 @@ enum MeshReport {
                 guard let failure = look.failure else { return symptom(.ok, "was removed") }
                 return symptom(nil, "is not there, and why is not known: \(failure)")
             }
+            if look.isUnfinished {
+                return symptom(nil, "is gone, and may be about to be made: \(mishap)")
+            }
             return symptom(.critical, "is gone: \(mishap)", "gone")
         }
         // Somebody is about to switch it on, or has not come to the end.

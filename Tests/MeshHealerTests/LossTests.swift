@@ -12,7 +12,7 @@ struct LossTests {
     private static let crash = Mishap("it crashed")
     private static let unit = Mishap("its unit is active", isByUnit: true)
 
-    private static func node() -> FakeNetwork.Node {
+    static func node() -> FakeNetwork.Node {
         var node = FakeNetwork.Node(peer(1, "10.88.0.2/32"))
         node.files["wg0"] =
             "[Interface]\nAddress = 10.88.0.1/24\n[Peer]\nPublicKey = \(key(1))\n"
@@ -126,6 +126,53 @@ struct LossTests {
         toolkit.end("wg0", made: link)
         await course.look()
         #expect(course.severity("tunnel_down", "wg0") == .ok)
+    }
+
+    /// What an agent finds at its first look, and what somebody does ten seconds later.
+    struct Leftover: Sendable, CustomTestStringConvertible {
+        var testDescription: String
+        var name = "wg0"
+        var pattern = "wg*"
+        var hasFile = true
+        var change: @Sendable (inout FakeNetwork.Node) -> Void = { _ in }
+        var isLost = true
+    }
+
+    static let leftovers = [
+        Leftover(testDescription: "nobody does anything"),
+        Leftover(testDescription: "somebody runs wg show", change: { $0.leftBehind = [] }),
+        Leftover(testDescription: "it is named", pattern: "wg0"),
+        Leftover(testDescription: "it has no file", hasFile: false, isLost: false),
+        Leftover(testDescription: "it is none of the watched ones", name: "x0", isLost: false),
+        Leftover(
+            testDescription: "somebody gives it up",
+            change: { node in
+                node.leftBehind = []
+                node.files = [:]
+            }, isLost: false),
+        Leftover(
+            testDescription: "somebody makes it anew",
+            change: { node in
+                let other = LossTests.node()
+                (node.links, node.devices, node.leftBehind) = (other.links, other.devices, [])
+            }, isLost: false),
+    ]
+
+    @Test("before the agent's first look are told from what they have left", arguments: leftovers)
+    func leftBehind(_ leftover: Leftover) async {
+        var node = FakeNetwork.Node()
+        node.leftBehind = [leftover.name]
+        if leftover.hasFile { node.files[leftover.name] = "[Interface]\n" }
+        var config = Config()
+        config.mesh.interfaces = [leftover.pattern]
+        let course = Course(node, config: config)
+        // Somebody may be starting it together with the agent; what is named must be there.
+        await course.look(2)
+        #expect(course.sample.raised.isEmpty == (leftover.pattern == "wg*"))
+        course.change(leftover.change)
+        await course.look(4)
+        let isLost = course.sample.raised["tunnel_down \(leftover.name)"] == .critical
+        #expect(isLost == leftover.isLost)
     }
 
     @Test("that somebody is just making are not switched off; those that stay so are")

@@ -258,6 +258,7 @@ final class RealRoutes: MeshNetwork {
         try base.device(link)
     }
     func mishap(_ name: String) throws(WireGuardFailure) -> Mishap? { try base.mishap(name) }
+    func leftBehind(_ isMeant: (String) -> Bool) -> [String] { base.leftBehind(isMeant) }
     func isStopped(_ name: String) -> Bool { base.isStopped(name) }
     func ranges(inTable table: Int, isV6: Bool) -> [IPPrefix]? {
         base.ranges(inTable: table, isV6: isV6)

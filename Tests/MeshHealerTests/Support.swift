@@ -15,6 +15,8 @@ final class FakeNetwork: MeshNetwork {
         var devices: [String: WireGuardDevice] = [:]
         var failures: [String: String] = [:]
         var mishaps: [String: String] = [:]
+        /// Interfaces whose programs were killed and have left their sockets behind.
+        var leftBehind: Set<String> = []
         /// Interfaces whose units somebody has stopped.
         var stopped: Set<String> = []
         /// Why nobody knows what became of an interface.
@@ -72,10 +74,15 @@ final class FakeNetwork: MeshNetwork {
     func mishap(_ name: String) throws(WireGuardFailure) -> Mishap? {
         let (mishap, riddle) = node.withLock { node in
             node.missed.append(name)
-            return (node.mishaps[name], node.riddles[name])
+            let left = node.leftBehind.contains(name) ? "it has left its socket behind" : nil
+            return (node.mishaps[name] ?? left, node.riddles[name])
         }
         if let riddle { throw WireGuardFailure(riddle) }
         return mishap.map { Mishap($0, isByUnit: $0.contains("systemd")) }
+    }
+
+    func leftBehind(_ isMeant: (String) -> Bool) -> [String] {
+        node.withLock { $0.leftBehind }.filter(isMeant).sorted()
     }
 
     func isStopped(_ name: String) -> Bool { node.withLock { $0.stopped.contains(name) } }
