@@ -117,6 +117,7 @@ extension MeshModule {
     private func note(
         _ found: [NetworkLink], _ unfinished: Set<String>, _ config: Config, at now: Timestamp
     ) -> Set<String> {
+        let going = toolkit.going
         let (young, isNew) = state.withLock { state in
             // What the settings do not mean any more, or somebody has removed for good, is not missed.
             state.seen = state.seen.filter {
@@ -131,10 +132,14 @@ extension MeshModule {
                     ?? Presence(link, isFirst: !state.hasLooked, at: now)
                 presence.take(link, at: now)
                 seen.presence = presence
-                let isMade = toolkit.hasMade(link) || presence.isBack(at: now)
-                if link.isUp, isMade, !unfinished.contains(link.name) { seen.loss = nil }
-                let isYoung = link.isUp ? seen.loss != nil : presence.isNew(at: now)
-                if isYoung || unfinished.contains(link.name) { young.insert(link.name) }
+                // Should what goes on fail yet, it takes the interface away, which is lost then.
+                let goesOn = going.contains(link.name)
+                let isAtWork = unfinished.contains(link.name) && !goesOn
+                let isMade = toolkit.hasMade(link) || !goesOn && presence.isBack(at: now)
+                let isBack = link.isUp && isMade && !isAtWork
+                if isBack, !goesOn { seen.loss = nil }
+                let isYoung = link.isUp ? seen.loss != nil && !isBack : presence.isNew(at: now)
+                if isYoung || isAtWork { young.insert(link.name) }
                 state.seen[link.name] = seen
             }
             state.hasLooked = true

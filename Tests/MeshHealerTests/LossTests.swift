@@ -1,4 +1,5 @@
 import Antibody
+import Glibc
 import Platform
 import Protocol
 import Settings
@@ -126,6 +127,64 @@ struct LossTests {
         toolkit.end("wg0", made: link)
         await course.look()
         #expect(course.severity("tunnel_down", "wg0") == .ok)
+    }
+
+    /// A program that goes on after the action that has started it.
+    private static func endless() throws -> pid_t {
+        var child: pid_t = 0
+        let program = Subprocess("/usr/bin/env", ["sleep", "600"], timeLimit: .milliseconds(10))
+        _ = try program.complete { running in
+            child = running
+            return true
+        }
+        return child
+    }
+
+    @Test(
+        "that are made are back although what made them goes on; if it fails yet, they are lost again"
+    )
+    func goesOn() async throws {
+        let (course, link) = await Self.crashed()
+        let toolkit = course.module.toolkit
+        let child = try Self.endless()
+        defer { kill(child, SIGKILL) }
+        toolkit.begin("wg0")
+        course.change { node in
+            node.links = [link]
+            node.mishaps = [:]
+        }
+        await course.look(4)
+        #expect(course.sample.raised["tunnel_down wg0"] == .critical)
+        toolkit.end("wg0", made: link, running: child)
+        await course.look()
+        #expect(course.severity("tunnel_down", "wg0") == .ok)
+        // Somebody switches it off: whoever made it is not about to switch it on.
+        course.change { $0.links[0].flags = 0 }
+        await course.look()
+        #expect(course.severity("tunnel_down", "wg0") == .critical)
+        course.change { $0.links[0].flags = 0x41 }
+        await course.look(3)
+        #expect(course.severity("tunnel_down", "wg0") == .ok)
+        // It fails, and takes away what it has made.
+        course.change { $0.links = [] }
+        kill(child, SIGKILL)
+        for _ in 0..<6000 where Subprocess.goesOn(child) { usleep(10_000) }
+        await course.look()
+        #expect(course.sample.raised["tunnel_down wg0"] == .critical)
+    }
+
+    @Test("that are made and of no use are not back while what made them goes on")
+    func isOfNoUse() async throws {
+        let (course, link) = await Self.crashed()
+        let child = try Self.endless()
+        defer { kill(child, SIGKILL) }
+        course.module.toolkit.end("wg0", running: child)
+        course.change { node in
+            node.links = [link]
+            node.mishaps = [:]
+        }
+        await course.look(10)
+        #expect(course.sample.raised["tunnel_down wg0"] == .critical)
     }
 
     /// What an agent finds at its first look, and what somebody does ten seconds later.
