@@ -105,8 +105,13 @@ extension MeshModule {
     /// are: somebody has removed their socket.
     private func lapsed(_ others: [NetworkLink]) -> [InterfaceLook] {
         others.compactMap { link in
-            guard state.withLock({ $0.seen[link.name] })?.kind == link.kind else { return nil }
+            // Those that nobody here has seen were made by `wireguard-go`.
+            guard let seen = state.withLock({ $0.seen[link.name] }),
+                (seen.kind ?? "tun") == link.kind
+            else { return nil }
             var look = InterfaceLook(name: link.name, link: link)
+            // Of one that is new the program has no socket yet, and somebody is about to switch it on.
+            look.isUnfinished = !link.isUp && seen.presence?.index != link.index
             look.failure = "the socket of its program is not there"
             return look
         }

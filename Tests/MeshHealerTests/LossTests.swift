@@ -260,6 +260,54 @@ struct LossTests {
         #expect(course.severity("tunnel_down", "wg1") == .critical)
     }
 
+    @Test("before the first look last until their program has a socket again")
+    func leftBehindAndMade() async {
+        var node = FakeNetwork.Node()
+        node.leftBehind = ["wg0"]
+        node.files["wg0"] = "[Interface]\n"
+        let course = Course(node)
+        await course.look(4)
+        #expect(course.sample.raised == ["tunnel_down wg0": .critical])
+        course.change { node in
+            node.links = [NetworkLink(index: 9, name: "wg0", flags: 0, kind: "tun")]
+            node.leftBehind = []
+        }
+        await course.look()
+        #expect(course.sample.raised == ["tunnel_down wg0": .critical])
+        course.change { node in
+            (node.links, node.devices) = (Self.node().links, Self.node().devices)
+        }
+        await course.look(3)
+        #expect(course.severity("tunnel_down", "wg0") == .ok)
+    }
+
+    @Test("that somebody makes anew are not switched off before their program has a socket")
+    func restarted() async {
+        let course = Course(Self.node())
+        await course.look()
+        var link = NetworkLink(index: 9, name: "wg0", flags: 0, kind: "wireguard")
+        course.change { node in
+            node.links = [link]
+            node.disguised = ["wg0"]
+        }
+        await course.look()
+        #expect(course.sample.raised.isEmpty)
+        link.flags = 0x41
+        course.change { node in
+            node.links = [link]
+            node.disguised = []
+        }
+        await course.look()
+        #expect(course.severity("tunnel_down", "wg0") == .ok)
+        // Off once it was on it is off, whether its program has a socket or not.
+        course.change { node in
+            node.links[0].flags = 0
+            node.disguised = ["wg0"]
+        }
+        await course.look()
+        #expect(course.sample.raised["tunnel_down wg0"] == .critical)
+    }
+
     @Test("that were off when the agent was started are so after a moment, whatever the clock does")
     func first() async {
         var node = Self.node()
