@@ -32,6 +32,7 @@ extension MeshModule {
             case .success(let device): fill(&look, link, device, config, links, &room, at: now)
             case .failure(let failure):
                 look.failure = failure.reason
+                look.isDenied = failure.isDenied
                 look.isHung = link.isUp && isHung(link.name, at: now)
             case nil: look.failure = "there was no time to ask it"
             }

@@ -62,7 +62,10 @@ package struct NodeNetwork: MeshNetwork {
         do throws(WireGuardFailure) { return try WireGuardKernel.device(link.name) } catch {
             // The same question in other words may be answered, and else says why not.
             guard tool.isInstalled else { throw error }
-            return try tool.device(link.name)
+            let denied = error.isDenied ? error : nil
+            do throws(WireGuardFailure) { return try tool.device(link.name) } catch {
+                throw denied ?? error
+            }
         }
     }
 

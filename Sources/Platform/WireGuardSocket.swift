@@ -55,7 +55,8 @@ package struct WireGuardSocket: Sendable {
     private func connected(_ name: String) throws(WireGuardFailure) -> Int32 {
         let (descriptor, code) = connecting(name)
         guard descriptor >= 0 else {
-            throw WireGuardFailure("\(path(name)): \(errnoText(code)) (\(errnoName(code)))")
+            throw WireGuardFailure(
+                "\(path(name)): \(errnoText(code)) (\(errnoName(code)))", errno: code)
         }
         return descriptor
     }

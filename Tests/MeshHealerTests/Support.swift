@@ -14,6 +14,8 @@ final class FakeNetwork: MeshNetwork {
         var links: [NetworkLink] = []
         var devices: [String: WireGuardDevice] = [:]
         var failures: [String: String] = [:]
+        /// Interfaces that this process may not ask.
+        var denied: Set<String> = []
         var mishaps: [String: String] = [:]
         /// Interfaces whose programs were killed and have left their sockets behind.
         var leftBehind: Set<String> = []
@@ -66,6 +68,9 @@ final class FakeNetwork: MeshNetwork {
             return node
         }
         if node.slow.contains(link.name) { usleep(1_600_000) }
+        if node.denied.contains(link.name) {
+            throw WireGuardFailure("\(link.name): Permission denied", errno: EACCES)
+        }
         if let reason = node.failures[link.name] { throw WireGuardFailure(reason) }
         guard let device = node.devices[link.name] else { throw WireGuardFailure("no such device") }
         return device
