@@ -33,6 +33,7 @@ extension MeshModule {
             case .failure(let failure):
                 look.failure = failure.reason
                 look.isDenied = failure.isDenied
+                if link.isUp, !failure.isDenied { guess(link.name) }
                 look.isHung = link.isUp && isHung(link.name, at: now)
             case nil: look.failure = "there was no time to ask it"
             }
@@ -311,6 +312,19 @@ extension MeshModule {
             }
             return (key, facts)
         }
+    }
+
+    /// Has those asked whom the file names, of an interface that has never said who its peers are.
+    private func guess(_ name: String) {
+        guard case .success(let file)? = written(name, network.configuration(name)) else { return }
+        let targets = file.peers.prefix(EchoProbe.targetLimit).compactMap { entry in
+            var peer = WireGuardPeer(publicKey: entry.publicKey)
+            peer.allowedIPs = entry.allowedIPs.compactMap { IPPrefix($0) }
+            let key = EchoBook.Key(interface: name, peer: entry.publicKey)
+            let address = EchoChoice.address(peer)
+            return address.map { (key: key, target: EchoTarget(device: name, address: $0)) }
+        }
+        state.withLock { $0.echoes.guess(name, targets) }
     }
 
     private func isGuest(_ key: EchoBook.Key, _ peer: WireGuardPeer, _ now: Timestamp) -> Bool {
