@@ -73,9 +73,16 @@ final class MeshToolkit: Sendable {
         }
     }
 
+    /// Those of them whose action is through, and what it has started goes on.
+    var going: Set<String> {
+        work.withLock { work in
+            Set(work.going.filter { Subprocess.goesOn($0.value.child) }.keys)
+        }
+    }
+
     func begin(_ name: String) { work.withLock { _ = $0.names.insert(name) } }
 
-    /// - `made`: the interface is there, and will stay.
+    /// - `made`: the interface is there, and carries.
     /// - `running`: the program that has made it, when that goes on.
     func end(_ name: String, made: NetworkLink? = nil, running: pid_t? = nil) {
         let until = SteadyClock.sinceBoot() + Self.goingLimit
