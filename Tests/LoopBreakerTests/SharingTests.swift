@@ -16,7 +16,8 @@ struct SharingTests {
     func fleet() async throws {
         let fleet = try await Fleet()
         for node in ["nova", "vega", "lyra"] {
-            try await fleet.start(fleet.config(node) { $0.loop.cooldown = .seconds(5) })
+            // Long enough to be seen broken by any machine.
+            try await fleet.start(fleet.config(node) { $0.loop.cooldown = .seconds(15) })
         }
         for _ in 0..<3 { try fleet.say("bad", "a", "b", depth: 99) }
         let event = await fleet.next("chain", "bad")
