@@ -230,7 +230,8 @@ struct MessageTests {
     func lengths() throws {
         let limits = [
             ("message", Limits.textBytes), ("id", Limits.identifierBytes),
-            ("resource", Limits.resourceBytes), ("type", 63), ("agent_id", 63),
+            ("resource", Limits.resourceBytes), ("type", Name.limit),
+            ("agent_id", Name.agentLimit),
         ]
         for (field, limit) in limits {
             let text = String(repeating: "a", count: limit)
