@@ -24,12 +24,13 @@ extension MeshModule {
         let devices = read(found)
         let young = note(found, unfinished, config, at: now)
         var looks: [InterfaceLook] = []
-        var room = MeshWatch.peerLimit
+        let judged = judged(devices, config)
         for link in found {
             var look = InterfaceLook(name: link.name, link: link)
             look.isUnfinished = young.contains(link.name)
             switch devices[link.name] {
-            case .success(let device): fill(&look, link, device, config, links, &room, at: now)
+            case .success(let device):
+                fill(&look, link, device, config, links, judged[link.name] ?? [], at: now)
             case .failure(let failure):
                 look.failure = failure.reason
                 look.isHung = link.isUp && isHung(link.name, at: now)
@@ -186,7 +187,7 @@ extension MeshModule {
 
     private func fill(
         _ look: inout InterfaceLook, _ link: NetworkLink, _ device: WireGuardDevice,
-        _ config: Config, _ links: [NetworkLink], _ room: inout Int, at now: Timestamp
+        _ config: Config, _ links: [NetworkLink], _ judged: [WireGuardPeer], at now: Timestamp
     ) {
         look.device = device
         if link.isUp { toolkit.remember(link) }
@@ -206,8 +207,7 @@ extension MeshModule {
         case .failure(let failure): look.fileFault = failure.reason
         case nil: break
         }
-        look.peers = facts(device, look.configured, config, links, room, at: now)
-        room -= look.peers.count
+        look.peers = facts(device, judged, look.configured, config, links, at: now)
     }
 
     /// What the file says, parsed again only when it has changed.
@@ -234,15 +234,28 @@ extension MeshModule {
         return file
     }
 
+    /// The peers that are judged, of all interfaces.
+    private func judged(
+        _ answers: [String: Result<WireGuardDevice, WireGuardFailure>], _ config: Config
+    ) -> [String: [WireGuardPeer]] {
+        let devices = answers.values.compactMap { try? $0.get() }
+        var choice = PeerChoice(limit: MeshWatch.peerLimit)
+        (choice.first, choice.known) = state.withLock { ($0.watch.troubledPeers, $0.watch.known) }
+        for peer in config.local.mesh.routes.map(\.peer) where !peer.isEmpty {
+            choice.first.formUnion(devices.map { .init(interface: $0.name, peer: peer) })
+        }
+        return choice.judged(devices)
+    }
+
     private func facts(
-        _ device: WireGuardDevice, _ configured: [ConfiguredPeer]?, _ config: Config,
-        _ links: [NetworkLink], _ room: Int, at now: Timestamp
+        _ device: WireGuardDevice, _ judged: [WireGuardPeer], _ configured: [ConfiguredPeer]?,
+        _ config: Config, _ links: [NetworkLink], at now: Timestamp
     ) -> [(key: EchoBook.Key, facts: PeerFacts)] {
         let written = Dictionary(
             (configured ?? []).map { ($0.publicKey, $0) }, uniquingKeysWith: { first, _ in first })
         // Asking for the ways of hundreds of peers each time would be too much.
         let asksWays = device.peers.count <= EchoProbe.targetLimit
-        return device.peers.prefix(room).map { peer in
+        return judged.map { peer in
             let key = EchoBook.Key(interface: device.name, peer: peer.publicKey)
             var facts = PeerFacts()
             facts.handshake = peer.handshake
