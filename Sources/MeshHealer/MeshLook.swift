@@ -22,6 +22,8 @@ extension MeshModule {
         let found = named.filter { isSick($0) || network.isWireGuard($0) }
         let names = Set(found.map(\.name))
         let devices = read(found)
+        let quickRuns = quickRuns(named, found, at: now)
+        unfinished.formUnion(quickRuns)
         let young = note(found, unfinished, config, at: now)
         var looks: [InterfaceLook] = []
         let judged = judged(devices, config)
@@ -38,8 +40,9 @@ extension MeshModule {
             }
             looks.append(look)
         }
-        looks += lapsed(named.filter { !names.contains($0.name) })
-        looks += missing(links, config)
+        looks += lapsed(named.filter { !names.contains($0.name) }, unfinished, at: now)
+        looks += missing(links, quickRuns, config)
+        toolkit.note(presences: state.withLock { $0.seen.compactMapValues(\.presence) }, at: now)
         let keys = Set(looks.flatMap { $0.peers.map(\.key) })
         // A failed read says nothing about which peers there are.
         let unread = Set(looks.filter { !$0.isRemoved && $0.device == nil }.map(\.name))
@@ -103,10 +106,21 @@ extension MeshModule {
 
     /// The interfaces that are there and were of WireGuard, and of which nothing says that they still
     /// are: somebody has removed their socket.
-    private func lapsed(_ others: [NetworkLink]) -> [InterfaceLook] {
+    private func lapsed(
+        _ others: [NetworkLink], _ unfinished: Set<String>, at now: Timestamp
+    ) -> [InterfaceLook] {
         others.compactMap { link in
-            guard state.withLock({ $0.seen[link.name] })?.kind == link.kind else { return nil }
+            let isYoung: Bool? = state.withLock { state in
+                guard let seen = state.seen[link.name], seen.kind == link.kind else { return nil }
+                var presence = presence(of: link, seen, isFirst: false, at: now)
+                presence.take(link, at: now)
+                state.seen[link.name]?.presence = presence
+                return presence.isUnderWay(at: now)
+            }
+            guard let isYoung else { return nil }
             var look = InterfaceLook(name: link.name, link: link)
+            // The program of one that somebody is making has no socket yet.
+            look.isUnfinished = isYoung || unfinished.contains(link.name)
             look.failure = "the socket of its program is not there"
             return look
         }
@@ -126,14 +140,14 @@ extension MeshModule {
             var young: Set<String> = []
             for link in found {
                 var seen = Seen(kind: link.kind, loss: state.seen[link.name]?.loss)
-                var presence =
-                    state.seen[link.name]?.presence.flatMap { $0.index == link.index ? $0 : nil }
-                    ?? Presence(link, isFirst: !state.hasLooked, at: now)
+                var presence = presence(
+                    of: link, state.seen[link.name], isFirst: !state.hasLooked, at: now)
                 presence.take(link, at: now)
                 seen.presence = presence
                 let isMade = toolkit.hasMade(link) || presence.isBack(at: now)
                 if link.isUp, isMade, !unfinished.contains(link.name) { seen.loss = nil }
-                let isYoung = link.isUp ? seen.loss != nil : presence.isNew(at: now)
+                let isUnderWay = presence.isUnderWay(at: now) && !toolkit.hasMade(link)
+                let isYoung = isUnderWay || link.isUp && seen.loss != nil
                 if isYoung || unfinished.contains(link.name) { young.insert(link.name) }
                 state.seen[link.name] = seen
             }
@@ -145,7 +159,9 @@ extension MeshModule {
     }
 
     /// The interfaces that were there, or that are named, and are not there now.
-    private func missing(_ links: [NetworkLink], _ config: Config) -> [InterfaceLook] {
+    private func missing(
+        _ links: [NetworkLink], _ quickRuns: Set<String>, _ config: Config
+    ) -> [InterfaceLook] {
         let named = Set(config.mesh.interfaces.filter(isName))
         let present = Set(links.map(\.name))
         let seen = state.withLock { $0.seen }
@@ -154,6 +170,11 @@ extension MeshModule {
             var look = InterfaceLook(name: name)
             // The next one by this name is another one.
             state.withLock { $0.seen[name]?.presence = nil }
+            // It may be about to make it again; what it has taken down was not lost.
+            guard !quickRuns.contains(name) else {
+                look.failure = "wg-quick is at work on it"
+                return look
+            }
             guard waited < SickList.timeLimit else {
                 look.failure = "there was no time to ask what became of it"
                 return look

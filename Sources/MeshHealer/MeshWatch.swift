@@ -135,7 +135,8 @@ package struct MeshWatch: Sendable {
             let tunnel = EchoBook.Key(interface: look.name, peer: "")
             present.insert(tunnel)
             if look.isUnfinished { held.insert(tunnel) }
-            guard look.isRead else {
+            // Amid its making, peers are not routed yet, and all may go again.
+            guard look.isRead, !look.isUnfinished else {
                 let known = Array(peers.keys) + raised.keys.map { .init(resource: $0.resource) }
                 let own = known.filter { $0.interface == look.name } + [tunnel]
                 present.formUnion(own)
@@ -150,7 +151,7 @@ package struct MeshWatch: Sendable {
             symptoms += judge(look, &held, &room, at: now)
             symptoms += drift(look, &present, at: now)
         }
-        let read = Set(looks.filter(\.isRead).map(\.name))
+        let read = Set(looks.filter { $0.isRead && !$0.isUnfinished }.map(\.name))
         symptoms += lasting(held, read, said: symptoms)
         symptoms += forget(allBut: present)
         return admit(symptoms)
