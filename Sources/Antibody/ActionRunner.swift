@@ -52,7 +52,8 @@ package final class ActionRunner: Sendable {
     }
 
     /// Names of the actions on offer, in order.
-    package var verbNames: [String] { verbs.keys.sorted() }
+    /// The verbs that heartbeats name.
+    package var verbNames: [String] { verbs.values.filter(\.isListed).map(\.name).sorted() }
 
     package var currentStatus: Status { status.withLock { $0 } }
 

@@ -105,6 +105,8 @@ package protocol Verb: Sendable {
     /// Whether doing it once more, after nobody knows how far it came, does what doing it once does. Then an
     /// attempt that was interrupted may be made again. By default it is not.
     var isRepeatable: Bool { get }
+    /// Whether heartbeats name it. Of a family with many members only those that are usual are named.
+    var isListed: Bool { get }
     /// Verbs of one family share knobs: `VerbCall.active` holds the family's actions in force.
     var family: String { get }
     /// Finds out what to change and how to undo it, and changes nothing.
@@ -118,6 +120,7 @@ package protocol Verb: Sendable {
 
 extension Verb {
     package var isRepeatable: Bool { false }
+    package var isListed: Bool { true }
 }
 
 /// What an action is asked to do.

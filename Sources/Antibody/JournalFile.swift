@@ -1,4 +1,5 @@
 import Glibc
+import Platform
 import Protocol
 import Runtime
 import Synchronization
@@ -10,6 +11,9 @@ package final class JournalFile: Sendable {
     package static let sizeLimit = 64 << 20
     /// A file smaller than this is never rewritten to make it shorter.
     package static let compactionFloor = 128 << 10
+    /// Bytes on the disk that are kept free for records: an agent must be able to act also when the disk that
+    /// it is to make room on holds its own journal. A record has some hundred bytes.
+    static let reserveBytes = 64 << 10
 
     /// Why the journal cannot be used, and what to do about it.
     package struct Failure: Error, Equatable, CustomStringConvertible {
@@ -24,6 +28,17 @@ package final class JournalFile: Sendable {
         var compactionLength = JournalFile.compactionFloor
         /// Set when the file may not be added to; a rewrite mends it.
         var isBroken = false
+        /// The end of what is set aside on the disk.
+        var reserved = 0
+
+        /// Sets room aside for the next records, when half of it is used up.
+        mutating func reserve() {
+            guard descriptor >= 0, reserved - length < JournalFile.reserveBytes / 2 else { return }
+            let bytes = JournalFile.reserveBytes
+            if SpaceReserve.make(descriptor, from: length, bytes: bytes) {
+                reserved = length + bytes
+            }
+        }
     }
 
     package let path: String
@@ -50,6 +65,7 @@ package final class JournalFile: Sendable {
         let file = JournalFile(
             path: path, agent: agent, damage: damage,
             state: State(descriptor: descriptor, length: contents.goodLength))
+        file.state.withLock { $0.reserve() }
         if damage == nil {
             // Also drops a torn end, and what is no longer needed.
             if bytes.map({ $0.count != contents.goodLength || $0.isEmpty }) ?? true {
@@ -98,6 +114,7 @@ package final class JournalFile: Sendable {
             } catch {
                 // Half a line in the middle of the file would be damage to the next reader.
                 state.isBroken = ftruncate(state.descriptor, off_t(state.length)) != 0
+                state.reserved = 0
                 return .failure(error)
             }
             guard fdatasync(state.descriptor) == 0 else {
@@ -106,6 +123,7 @@ package final class JournalFile: Sendable {
                 return .failure(Self.failure("cannot sync \(path)"))
             }
             state.length += bytes.count
+            state.reserve()
             return .success(())
         }
         try result.get()
@@ -126,6 +144,7 @@ package final class JournalFile: Sendable {
             if state.descriptor >= 0 { Glibc.close(state.descriptor) }
             let floor = max(Self.compactionFloor, 2 * bytes.count)
             state = State(descriptor: descriptor, length: bytes.count, compactionLength: floor)
+            state.reserve()
             do throws(Failure) { try Self.syncDirectory(of: path) } catch {
                 // After a loss of power the old file may be back.
                 state.isBroken = true

@@ -61,6 +61,10 @@ package struct ChainedRecord: Sendable, Equatable {
     /// The record's JSON, to the byte.
     package var payload: [UInt8]
 
+    /// Whether it carries no hashes: somebody else has published it into the stream. It never was a record,
+    /// and the chain goes on around it.
+    package var isForeign: Bool { previous.isEmpty && hash.isEmpty }
+
     package init(
         sequence: UInt64, subject: String, previous: String, hash: String, payload: [UInt8]
     ) {
@@ -83,6 +87,8 @@ package struct ChainFault: Sendable, Equatable, CustomStringConvertible {
         case order
         /// It does not follow the record before it.
         case link
+        /// It is no record: it carries no hashes.
+        case foreign
     }
 
     package var kind: Kind
@@ -95,8 +101,10 @@ package struct ChainFault: Sendable, Equatable, CustomStringConvertible {
 
 /// Walks a chain record by record and finds where it does not hold.
 package struct ChainVerifier: Sendable {
-    /// The place of the record before, and its hash.
+    /// The place of what was checked last.
     package private(set) var sequence: UInt64
+    /// The place of the last record of the chain, and its hash.
+    package private(set) var head: UInt64
     package private(set) var hash: String
     /// How many records have been checked.
     package private(set) var count: UInt64 = 0
@@ -104,6 +112,7 @@ package struct ChainVerifier: Sendable {
     /// Begins after a record that is known to be good; by default at the beginning of the stream.
     package init(sequence: UInt64 = 0, hash: String = AuditChain.genesis) {
         self.sequence = sequence
+        head = sequence
         self.hash = hash
     }
 
@@ -123,11 +132,18 @@ package struct ChainVerifier: Sendable {
             fault(.gap, missing)
         } else if record.sequence < expected {
             fault(.order, "it stands where record \(expected) is expected")
-        } else if record.previous != hash {
+        } else if !record.isForeign, record.previous != hash {
             fault(
                 .link,
-                "Skos-Prev is \(record.previous.prefix(12))…, but record \(sequence) has the hash "
+                "Skos-Prev is \(record.previous.prefix(12))…, but record \(head) has the hash "
                     + "\(hash.prefix(12))…")
+        }
+        sequence = record.sequence
+        if record.isForeign {
+            fault(
+                .foreign,
+                "it carries no hashes, so no coordinator wrote it; the chain goes on around it")
+            return faults
         }
         let actual = AuditChain.hash(previous: record.previous, payload: record.payload)
         if actual != record.hash {
@@ -136,7 +152,7 @@ package struct ChainVerifier: Sendable {
                 "its content hashes to \(actual.prefix(12))…, but Skos-Hash is "
                     + "\(record.hash.prefix(12))…")
         }
-        sequence = record.sequence
+        head = record.sequence
         hash = record.hash
         count += 1
         return faults

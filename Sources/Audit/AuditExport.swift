@@ -16,7 +16,12 @@ package enum AuditExport {
         head.write(to: &bytes)
         bytes.removeLast()
         bytes.append(contentsOf: marker)
-        bytes.append(contentsOf: record.payload)
+        // What is no record may hold anything; as text it cannot look like other lines.
+        if record.isForeign || record.payload.contains(UInt8(ascii: "\n")) {
+            JSON.string(String(decoding: record.payload, as: UTF8.self)).write(to: &bytes)
+        } else {
+            bytes.append(contentsOf: record.payload)
+        }
         bytes.append(UInt8(ascii: "}"))
         return bytes
     }

@@ -53,7 +53,7 @@ struct Intake: Sendable {
     func rejection(_ message: BusMessage) {
         let fields = message.withPayload { try? Fields(message: $0) }
         guard let fields, let node = Subjects.node(of: message.subject),
-            (try? fields.name("agent_id")) != nil,
+            (try? fields.agentID()) != nil,
             let reason = try? fields.string("reason"),
             let subject = try? fields.string("subject", limit: Limits.identifierBytes)
         else { return }

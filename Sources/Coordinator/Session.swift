@@ -76,6 +76,9 @@ final class Session: Sendable {
             session.end()
             throw error
         }
+        for rejection in replay.foreign.rejections {
+            session.engine.submit(.input(.rejected(rejection), nil))
+        }
         return session
     }
 

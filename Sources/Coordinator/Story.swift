@@ -102,7 +102,10 @@ extension Story {
                     needles.isEmpty || needles.contains { Self.contains(payload, $0) }
                         ? try? JSON.parse(payload).object : nil
                 }
-                if let object { body(object, sequence) }
+                // What somebody else has published into the stream tells no story.
+                if let object, message.header(AuditChain.hashHeader) != nil {
+                    body(object, sequence)
+                }
             }
         }
 

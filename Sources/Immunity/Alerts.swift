@@ -98,13 +98,16 @@ extension Immunity {
             return rejection("timestamp", "\(ahead) in the future: is the sender's clock right?")
         }
         guard state.incidents[key] == nil, alert.severity != .ok else { return nil }
-        if state.incidents.count + state.undoing.count >= State.openLimit {
-            return rejection("", "\(State.openLimit) incidents are open already")
+        // Who sends heartbeats has a share that nobody else can use up.
+        let isHeard = alert.agentID.map { nodes.hears($0, on: alert.node) } ?? false
+        let shares = isHeard ? 1 : 2
+        let (limit, limitOfType) = (State.openLimit / shares, State.openLimitOfType / shares)
+        if state.incidents.count + state.undoing.count >= limit {
+            return rejection("", "\(limit) incidents are open already")
         }
-        if (state.openCounts[key.kin] ?? 0) >= State.openLimitOfType {
+        if (state.openCounts[key.kin] ?? 0) >= limitOfType {
             return rejection(
-                "",
-                "\(State.openLimitOfType) incidents of \(key.type) are open on \(key.node) already")
+                "", "\(limitOfType) incidents of \(key.type) are open on \(key.node) already")
         }
         return nil
     }

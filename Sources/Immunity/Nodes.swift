@@ -142,6 +142,11 @@ package struct Nodes: Sendable {
         }
     }
 
+    /// Whether an agent of a node sends heartbeats.
+    package func hears(_ agentID: String, on name: String) -> Bool {
+        nodes[name]?.agents[agentID].map { $0.status != .offline } ?? false
+    }
+
     /// The `agent_type` that is to execute an action which no kind of agent owns: of the node's agents
     /// that offer it and are not offline, the first by its id. Several may offer it, and it must be
     /// executed once. `nil` when none is known; then whoever knows the verb is meant.
@@ -166,7 +171,9 @@ package struct Nodes: Sendable {
         // An agent that says which verbs it offers is believed; one that does not say is taken to
         // offer what the table says of its type.
         let able = agents.filter { agent in
-            if let verbs = agent.heartbeat.verbs { return verbs.contains(action) }
+            if let verbs = agent.heartbeat.verbs {
+                return ActionTable.isOffered(action, among: verbs)
+            }
             return kind?.agentType == agent.heartbeat.agentType
         }
         if able.contains(where: { $0.status != .offline }) { return nil }

@@ -3,7 +3,7 @@ import Protocol
 /// What operators ask for.
 extension Immunity {
     /// How many names an answer lists.
-    private static let listed = 20
+    static let listed = 20
 
     mutating func resetBreaker(_ key: BreakerKey?, _ actor: String, _ turn: inout Turn) {
         let actor = actor.shortened(to: Limits.identifierBytes)
@@ -26,7 +26,8 @@ extension Immunity {
     }
 
     /// Takes back what an incident or one action changed. An incident that is not over is left to humans
-    /// from then on, lest what was undone is done again.
+    /// from then on, lest what was undone is done again. An action that no incident has asked for is asked of
+    /// the agents that have it in force, once: who sees that nothing came of it can ask again.
     mutating func undo(_ id: String, _ actor: String, _ turn: inout Turn) {
         let id = id.shortened(to: Limits.identifierBytes)
         let actor = actor.shortened(to: Limits.identifierBytes)
@@ -34,11 +35,14 @@ extension Immunity {
         let attempts = (incident?.attemptsInForce ?? []).filter {
             incident?.id == id || $0.command.actionID == id
         }
+        let byHand = incident == nil ? undoByHand(of: id, at: turn.time) : nil
         let outcome =
             attempts.isEmpty
-            ? "nothing in force under \(id)"
+            ? byHand?.outcome ?? "nothing in force under \(id)"
             : "undoing \(Self.list(attempts.map(\.command.actionID)))"
         operation("undo", actor, ["id": .string(id)], outcome, &turn)
+        let commands = byHand?.commands ?? []
+        turn.directives += commands.map(Directive.send)
         if let incident, !attempts.isEmpty {
             for attempt in attempts.reversed() {
                 requestUndo(of: attempt, in: incident, reason: "asked for by \(actor)", &turn)
@@ -47,7 +51,8 @@ extension Immunity {
                 escalate(open, "\(actor) has undone it: left to humans from here on", &turn)
             }
         }
-        turn.directives.append(.answer(outcome, granted: !attempts.isEmpty))
+        let isGranted = !attempts.isEmpty || !commands.isEmpty
+        turn.directives.append(.answer(outcome, granted: isGranted))
     }
 
     private mutating func operation(
@@ -61,7 +66,7 @@ extension Immunity {
             &turn)
     }
 
-    private static func list(_ names: [String]) -> String {
+    static func list(_ names: [String]) -> String {
         let rest = names.count - listed
         return names.prefix(listed).joined(separator: ", ")
             + (rest > 0 ? " and \(rest) more" : "")

@@ -44,10 +44,11 @@ package struct State: Sendable, Equatable {
     package static let finishedLimit = 1000
     /// How many finished incidents are dropped at once, when there are so many too many.
     static let finishedSlack = 250
-    /// How many incidents may be open or undoing at once; alerts about more are rejected.
+    /// How many incidents may be open or undoing at once; alerts about more are rejected. Half of them are
+    /// for agents that send heartbeats: what anybody floods the bus with keeps no agent from being heard.
     package static let openLimit = 20_000
-    /// How many of one type may be open on one node.
-    package static let openLimitOfType = 64
+    /// How many of one type may be open on one node; half of them for agents that send heartbeats.
+    package static let openLimitOfType = 128
     /// How many late reports, used numbers and breakers are remembered before old ones are dropped.
     package static let memoryLimit = 20_000
     /// How many attempts one incident may make; then only a human can help.

@@ -42,7 +42,7 @@ struct BreakVerb: Verb {
                 throw fields.error(
                     "resource",
                     "\(Name.quoted(id)) is SKOS itself and no chain of messages: look why the "
-                        + "same action is needed again and again (skos incident list)")
+                        + "same action is needed again and again (skos incidents)")
             }
             var effect: JSON.Object = ["chain_id": .string(id)]
             if let pair = try pair(fields) {

@@ -32,12 +32,22 @@ package struct EchoBook: Sendable {
     /// All keys, in the order in which they are asked.
     private var order: [Key] = []
     private var turn = 0
+    /// Interfaces that have not said who their peers are; those of their files are asked.
+    private var unheard: Set<String> = []
 
     package init() {}
+
+    /// Asks those whom an interface's file names, until it says itself who its peers are.
+    package mutating func guess(_ interface: String, _ targets: [(key: Key, target: EchoTarget)]) {
+        guard !records.keys.contains(where: { $0.interface == interface }) else { return }
+        for (key, target) in targets { _ = record(key, target: target) }
+        unheard.insert(interface)
+    }
 
     /// The record of a peer, which is asked at `target` from now on. Another address than before is a
     /// new beginning: what answered at the old one proves nothing.
     package mutating func record(_ key: Key, target: EchoTarget) -> EchoRecord {
+        unheard.remove(key.interface)
         if let entry = records[key], entry.target == target { return entry.record }
         if records[key] == nil { order.append(key) }
         let record = EchoRecord(target: "\(target.address)")
@@ -45,10 +55,12 @@ package struct EchoBook: Sendable {
         return record
     }
 
-    /// Whether none of an interface's peers has answered for a while, although some have before.
+    /// Whether none of an interface's peers has answered for a while, although some have before, or nobody
+    /// has heard of the interface yet.
     package func areSilent(_ interface: String, since: Timestamp) -> Bool {
         let own = records.filter { $0.key.interface == interface }.map(\.value.record)
-        return own.contains { $0.answeredAt != nil }
+        let isFirst = unheard.contains(interface) && !own.isEmpty
+        return (isFirst || own.contains { $0.answeredAt != nil })
             && own.allSatisfy {
                 $0.ownTrouble == nil && $0.lost > 1 && $0.lostSince.map { $0 <= since } == true
             }
@@ -59,6 +71,7 @@ package struct EchoBook: Sendable {
         records = records.filter { keys.contains($0.key) || unread.contains($0.key.interface) }
         guard order.count != records.count else { return }
         order.removeAll { records[$0] == nil }
+        unheard.formIntersection(records.keys.map(\.interface))
     }
 
     /// The next ones to ask, at most as many as one round takes.

@@ -23,8 +23,7 @@ extension MeshModule {
         let names = Set(found.map(\.name))
         let devices = read(found)
         let quickRuns = quickRuns(named, found, at: now)
-        unfinished.formUnion(quickRuns)
-        let young = note(found, unfinished, config, at: now)
+        let young = note(found, unfinished, quickRuns, config, at: now)
         var looks: [InterfaceLook] = []
         let judged = judged(devices, config)
         for link in found {
@@ -35,13 +34,17 @@ extension MeshModule {
                 fill(&look, link, device, config, links, judged[link.name] ?? [], at: now)
             case .failure(let failure):
                 look.failure = failure.reason
+                look.isDenied = failure.isDenied
+                if link.isUp, !failure.isDenied { guess(link.name) }
                 look.isHung = link.isUp && isHung(link.name, at: now)
             case nil: look.failure = "there was no time to ask it"
             }
             looks.append(look)
         }
-        looks += lapsed(named.filter { !names.contains($0.name) }, unfinished, at: now)
-        looks += missing(links, quickRuns, config)
+        looks += lapsed(
+            named.filter { !names.contains($0.name) }, unfinished.union(quickRuns), at: now)
+        noteLeftBehind(links, config, at: now)
+        looks += missing(links, quickRuns, config, at: now)
         toolkit.note(presences: state.withLock { $0.seen.compactMapValues(\.presence) }, at: now)
         let keys = Set(looks.flatMap { $0.peers.map(\.key) })
         // A failed read says nothing about which peers there are.
@@ -111,7 +114,10 @@ extension MeshModule {
     ) -> [InterfaceLook] {
         others.compactMap { link in
             let isYoung: Bool? = state.withLock { state in
-                guard let seen = state.seen[link.name], seen.kind == link.kind else { return nil }
+                // Those that nobody here has seen were made by `wireguard-go`.
+                guard let seen = state.seen[link.name], (seen.kind ?? "tun") == link.kind else {
+                    return nil
+                }
                 var presence = presence(of: link, seen, isFirst: false, at: now)
                 presence.take(link, at: now)
                 state.seen[link.name]?.presence = presence
@@ -129,8 +135,10 @@ extension MeshModule {
     /// Notes which interfaces there are; returns those that are being made, as far as can be told: they may
     /// yet go again, and then are lost as before.
     private func note(
-        _ found: [NetworkLink], _ unfinished: Set<String>, _ config: Config, at now: Timestamp
+        _ found: [NetworkLink], _ unfinished: Set<String>, _ quickRuns: Set<String>,
+        _ config: Config, at now: Timestamp
     ) -> Set<String> {
+        let going = toolkit.going
         let (young, isNew) = state.withLock { state in
             // What the settings do not mean any more, or somebody has removed for good, is not missed.
             state.seen = state.seen.filter {
@@ -144,11 +152,18 @@ extension MeshModule {
                     of: link, state.seen[link.name], isFirst: !state.hasLooked, at: now)
                 presence.take(link, at: now)
                 seen.presence = presence
-                let isMade = toolkit.hasMade(link) || presence.isBack(at: now)
-                if link.isUp, isMade, !unfinished.contains(link.name) { seen.loss = nil }
-                let isUnderWay = presence.isUnderWay(at: now) && !toolkit.hasMade(link)
-                let isYoung = isUnderWay || link.isUp && seen.loss != nil
-                if isYoung || unfinished.contains(link.name) { young.insert(link.name) }
+                // Should what goes on fail yet, it takes the interface away, which is lost then.
+                let goesOn = going.contains(link.name)
+                // A PostUp may take any time: what has been on for long enough is there.
+                let isBusy = quickRuns.contains(link.name) && !presence.isBack(at: now)
+                let isAtWork = (unfinished.contains(link.name) || isBusy) && !goesOn
+                let hasMade = toolkit.hasMade(link)
+                let isMade = hasMade || !goesOn && presence.isBack(at: now)
+                let isBack = link.isUp && isMade && !isAtWork
+                if isBack, !goesOn { seen.loss = nil }
+                let isUnderWay = presence.isUnderWay(at: now) && !hasMade
+                let isYoung = isUnderWay || link.isUp && seen.loss != nil && !isBack
+                if isYoung || isAtWork { young.insert(link.name) }
                 state.seen[link.name] = seen
             }
             state.hasLooked = true
@@ -158,9 +173,31 @@ extension MeshModule {
         return young
     }
 
+    /// Notes the interfaces that have gone before anybody here has seen them: their programs have left
+    /// their sockets behind, and they have configuration files.
+    private func noteLeftBehind(_ links: [NetworkLink], _ config: Config, at now: Timestamp) {
+        let known = state.withLock { Set($0.seen.keys) }.union(links.map(\.name))
+        let left = network.leftBehind { name in
+            !known.contains(name) && matches(name, config.mesh.interfaces)
+                && network.hasConfiguration(name)
+        }
+        state.withLock { state in
+            for name in left.sorted().prefix(MeshReport.interfaceLimit) {
+                state.seen[name] = Seen(kind: nil, leftAt: now)
+            }
+        }
+    }
+
+    /// Whether somebody may be about to make an interface that has gone before anybody here has seen it.
+    private func isAwaited(_ name: String, at now: Timestamp) -> Bool {
+        guard let leftAt = state.withLock({ $0.seen[name]?.leftAt }) else { return false }
+        // A clock that is set back must not make the wait a long one.
+        return (.zero..<Presence.firstTime).contains(now - leftAt)
+    }
+
     /// The interfaces that were there, or that are named, and are not there now.
     private func missing(
-        _ links: [NetworkLink], _ quickRuns: Set<String>, _ config: Config
+        _ links: [NetworkLink], _ quickRuns: Set<String>, _ config: Config, at now: Timestamp
     ) -> [InterfaceLook] {
         let named = Set(config.mesh.interfaces.filter(isName))
         let present = Set(links.map(\.name))
@@ -188,6 +225,7 @@ extension MeshModule {
             if look.mishap == nil, isNamed {
                 look.mishap = "mesh.interfaces names it, and it is not there"
             }
+            look.isUnfinished = !isNamed && look.mishap != nil && isAwaited(name, at: now)
             if look.isRemoved { state.withLock { $0.seen[name]?.misses += 1 } }
             return look
         }
@@ -308,6 +346,19 @@ extension MeshModule {
             }
             return (key, facts)
         }
+    }
+
+    /// Has those asked whom the file names, of an interface that has never said who its peers are.
+    private func guess(_ name: String) {
+        guard case .success(let file)? = written(name, network.configuration(name)) else { return }
+        let targets = file.peers.prefix(EchoProbe.targetLimit).compactMap { entry in
+            var peer = WireGuardPeer(publicKey: entry.publicKey)
+            peer.allowedIPs = entry.allowedIPs.compactMap { IPPrefix($0) }
+            let key = EchoBook.Key(interface: name, peer: entry.publicKey)
+            let address = EchoChoice.address(peer)
+            return address.map { (key: key, target: EchoTarget(device: name, address: $0)) }
+        }
+        state.withLock { $0.echoes.guess(name, targets) }
     }
 
     private func isGuest(_ key: EchoBook.Key, _ peer: WireGuardPeer, _ now: Timestamp) -> Bool {

@@ -49,6 +49,8 @@ package final class MeshModule: AntibodyModule {
         var loss: Loss?
         /// As it was seen last; `nil`: not by this process.
         var presence: Presence?
+        /// When it was found to be gone already, before anybody here has seen it.
+        var leftAt: Timestamp?
     }
 
     /// What is used of a configuration file.

@@ -13,6 +13,9 @@ package protocol MeshNetwork: Sendable {
     ///
     /// - Throws: why nobody knows.
     func mishap(_ name: String) throws(WireGuardFailure) -> Mishap?
+    /// The interfaces whose `wireguard-go` was killed and has left its socket behind, of those that are
+    /// meant.
+    func leftBehind(_ isMeant: (String) -> Bool) -> [String]
     /// Whether systemd says that the unit of an interface was stopped, and has not failed.
     func isStopped(_ name: String) -> Bool
     /// The interfaces on which `wg-quick` is at work just now, whoever runs it.
@@ -61,7 +64,10 @@ package struct NodeNetwork: MeshNetwork {
         do throws(WireGuardFailure) { return try WireGuardKernel.device(link.name) } catch {
             // The same question in other words may be answered, and else says why not.
             guard tool.isInstalled else { throw error }
-            return try tool.device(link.name)
+            let denied = error.isDenied ? error : nil
+            do throws(WireGuardFailure) { return try tool.device(link.name) } catch {
+                throw denied ?? error
+            }
         }
     }
 
@@ -76,6 +82,8 @@ package struct NodeNetwork: MeshNetwork {
         guard isActive else { return nil }
         return Mishap("systemd's wg-quick@\(name).service is active", isByUnit: true)
     }
+
+    package func leftBehind(_ isMeant: (String) -> Bool) -> [String] { socket.leftBehind(isMeant) }
 
     package func isStopped(_ name: String) -> Bool {
         let unit = "wg-quick@\(name).service"

@@ -44,6 +44,9 @@ enum MeshReport {
                 guard let failure = look.failure else { return symptom(.ok, "was removed") }
                 return symptom(nil, "is not there, and why is not known: \(failure)")
             }
+            if look.isUnfinished {
+                return symptom(nil, "is gone, and may be about to be made: \(mishap)")
+            }
             return symptom(.critical, "is gone: \(mishap)", "gone")
         }
         // Somebody is about to switch it on, or has not come to the end.
@@ -170,6 +173,7 @@ enum MeshReport {
         var metadata: JSON.Object = [
             "interfaces": .array(looks.prefix(interfaceLimit).map(interface))
         ]
+        metadata["obstacle"] = obstacle(looks).map(JSON.string)
         if omitted > 0 { metadata["alerts_omitted"] = .integer(Int64(omitted)) }
         if looks.count > interfaceLimit {
             metadata["interfaces_omitted"] = .integer(Int64(looks.count - interfaceLimit))
@@ -192,6 +196,17 @@ enum MeshReport {
             metadata["peers_omitted"] = .integer(Int64(count - listed.count))
         }
         return metadata
+    }
+
+    /// Why nothing can be known or done of tunnels that this process may not read; `nil`: it may.
+    private static func obstacle(_ looks: [InterfaceLook]) -> String? {
+        let denied = looks.filter(\.isDenied)
+        guard let first = denied.first else { return nil }
+        let names = denied.prefix(exampleLimit).map(\.name).joined(separator: ", ")
+        let others = denied.count > exampleLimit ? ", \(denied.count - exampleLimit) more" : ""
+        return "this agent may not read \(names)\(others), so that nothing is known of the peers "
+            + "and nothing can be mended: \(first.failure ?? ""); it needs to be root, with the "
+            + "capability NET_ADMIN"
     }
 
     private static func rank(_ verdict: PeerVerdict) -> Int {

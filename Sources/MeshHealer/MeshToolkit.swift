@@ -73,9 +73,16 @@ final class MeshToolkit: Sendable {
         }
     }
 
+    /// Those of them whose action is through, and what it has started goes on.
+    var going: Set<String> {
+        work.withLock { work in
+            Set(work.going.filter { Subprocess.goesOn($0.value.child) }.keys)
+        }
+    }
+
     func begin(_ name: String) { work.withLock { _ = $0.names.insert(name) } }
 
-    /// - `made`: the interface is there, and will stay.
+    /// - `made`: the interface is there, and carries.
     /// - `running`: the program that has made it, when that goes on.
     func end(_ name: String, made: NetworkLink? = nil, running: pid_t? = nil) {
         let until = SteadyClock.sinceBoot() + Self.goingLimit
@@ -104,23 +111,28 @@ final class MeshToolkit: Sendable {
     func checkFinished(_ name: String) throws(VerbFailure) {
         // What actions have started here is known.
         guard !unfinished.contains(name) else { return }
-        guard !network.quickRuns().contains(name) else {
-            throw Self.transient("wg-quick is at work on \(name), and must not be disturbed")
+        guard let link = try link(name) else { return try checkQuiet(name) }
+        guard !hasMade(link) else { return }
+        guard matches(name, config.mesh.interfaces), let seen = seen.withLock({ $0 }) else {
+            return try checkQuiet(name)
         }
-        guard let link = try link(name), !hasMade(link), matches(name, config.mesh.interfaces),
-            let seen = seen.withLock({ $0 })
-        else { return }
         guard let presence = seen.presences[name], presence.index == link.index else {
             guard network.isWireGuard(link) || seen.presences[name] != nil else { return }
             throw Self.transient(
                 "\(name) has appeared since it was looked at last: somebody may be making it")
         }
-        guard presence.isUnderWay(at: seen.at + (SteadyClock.sinceBoot() - seen.now)) else {
-            return
-        }
+        let now = seen.at + (SteadyClock.sinceBoot() - seen.now)
+        // A PostUp may take any time: what has been on for long enough is there.
+        if !link.isUp || !presence.isBack(at: now) { try checkQuiet(name) }
+        guard presence.isUnderWay(at: now) else { return }
         throw Self.transient(
             "\(name) has appeared within \(Presence.newTime.components.seconds) s and is not complete: "
                 + "somebody may be making it")
+    }
+
+    private func checkQuiet(_ name: String) throws(VerbFailure) {
+        guard network.quickRuns().contains(name) else { return }
+        throw Self.transient("wg-quick is at work on \(name), and must not be disturbed")
     }
 
     /// Peers that answer no echo, and when they were heard last at the place where they are.

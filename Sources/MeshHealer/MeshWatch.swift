@@ -13,6 +13,8 @@ package struct InterfaceLook: Sendable {
     package var device: WireGuardDevice?
     /// Why it did not say, or why it is not known what became of it.
     package var failure: String?
+    /// It may not be asked by this process.
+    package var isDenied = false
     /// Nothing has come through it for a while either.
     package var isHung = false
     /// It is being made, which may fail.

@@ -18,10 +18,12 @@ package struct MountEntry: Sendable, Hashable {
     package var isReadOnly: Bool
     /// Whether the whole file system is, as after an error.
     package var isSystemReadOnly: Bool
+    /// Whether the kernel lets nobody write to it any more because of an error, which nobody can have meant.
+    package var hasFailed: Bool
 
     package init(
         id: Int, device: DeviceNumber, root: [UInt8], point: [UInt8], type: String, source: String,
-        isReadOnly: Bool = false, isSystemReadOnly: Bool = false
+        isReadOnly: Bool = false, isSystemReadOnly: Bool = false, hasFailed: Bool = false
     ) {
         self.id = id
         self.device = device
@@ -31,6 +33,7 @@ package struct MountEntry: Sendable, Hashable {
         self.source = source
         self.isReadOnly = isReadOnly
         self.isSystemReadOnly = isSystemReadOnly
+        self.hasFailed = hasFailed
     }
 
     /// Bytes of a name; messages take no longer ones.
@@ -144,10 +147,12 @@ package enum MountTable {
             dash + 2 < fields.count
         else { return nil }
         let options = dash + 3 < fields.count ? fields[dash + 3] : []
+        let hasFailed = options.split(separator: UInt8(ascii: ",")).contains(where: isFailure)
         return MountEntry(
             id: Int(id), device: device, root: unescape(fields[3]), point: unescape(fields[4]),
             type: text(fields[dash + 1]), source: text(fields[dash + 2]),
-            isReadOnly: isReadOnly(fields[5]), isSystemReadOnly: isReadOnly(options))
+            isReadOnly: isReadOnly(fields[5]),
+            isSystemReadOnly: isReadOnly(options) || hasFailed, hasFailed: hasFailed)
     }
 
     private static func device(_ field: ArraySlice<UInt8>) -> DeviceNumber? {
@@ -162,6 +167,12 @@ package enum MountTable {
     private static func isReadOnly(_ options: ArraySlice<UInt8>) -> Bool {
         options.starts(with: "ro".utf8)
             && (options.count == 2 || options.dropFirst(2).first == 0x2C)
+    }
+
+    /// Since Linux 6.15 ext4 stays `rw` after an error, and says so beside it; nothing can be written all
+    /// the same (fs/ext4/super.c, `_ext4_show_options`).
+    private static func isFailure(_ option: ArraySlice<UInt8>) -> Bool {
+        option.elementsEqual("emergency_ro".utf8) || option.elementsEqual("shutdown".utf8)
     }
 
     private static func text(_ field: ArraySlice<UInt8>) -> String {

@@ -213,13 +213,17 @@ extension NetworkRoute {
     /// RTPROT_BOOT, RTPROT_STATIC.
     package var isByHand: Bool { payload[5] == 3 || payload[5] == 4 }
 
+    /// The metric that counts. For IPv6 the kernel says 1024 where nobody has named one.
+    private var rank: Int { prefix.address.isV6 && metric == 0 ? 1024 : metric }
+
     /// Whether one takes the other's place: the same destination, metric and table.
     package func isSamePlace(as other: NetworkRoute) -> Bool {
-        // For IPv6 the kernel says 1024 where nobody has named a metric.
-        func metric(_ route: NetworkRoute) -> Int {
-            route.prefix.address.isV6 && route.metric == 0 ? 1024 : route.metric
-        }
-        return prefix == other.prefix && table == other.table && metric(self) == metric(other)
+        prefix == other.prefix && table == other.table && rank == other.rank
+    }
+
+    /// Whether packets take this one and not the other: the same destination and table, and a lower metric.
+    package func comesBefore(_ other: NetworkRoute) -> Bool {
+        prefix == other.prefix && table == other.table && rank < other.rank
     }
 
     /// Whether both lead packets the same way.

@@ -14,10 +14,13 @@ package struct ServiceFailure: Error, Equatable, CustomStringConvertible {
     package var isTransient: Bool
     /// One sentence: what, where, and how to mend it.
     package var reason: String
+    /// Whether it may have been done in part: it did not come to an end of its own.
+    package var isCutOff: Bool
 
-    package init(isTransient: Bool, reason: String) {
+    package init(isTransient: Bool, reason: String, isCutOff: Bool = false) {
         self.isTransient = isTransient
         self.reason = reason
+        self.isCutOff = isCutOff
     }
 
     package var description: String { reason }

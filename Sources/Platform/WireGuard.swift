@@ -1,3 +1,5 @@
+import Glibc
+
 /// A WireGuard interface as it runs. Keys that are secret are never part of it.
 package struct WireGuardDevice: Sendable, Equatable {
     package var name: String
@@ -57,8 +59,14 @@ package enum WireGuardLimits {
 /// Why an interface could not be read or changed. Holds nothing that is secret.
 package struct WireGuardFailure: Error, Equatable, CustomStringConvertible {
     package var reason: String
+    /// This process has no right to it.
+    package var isDenied: Bool
 
-    package init(_ reason: String) { self.reason = reason }
+    /// - `errno`: what the kernel said, where it did.
+    package init(_ reason: String, errno code: Int32 = 0) {
+        self.reason = reason
+        isDenied = code == EACCES || code == EPERM
+    }
 
     package var description: String { reason }
 }

@@ -24,7 +24,7 @@ package enum WireGuardKernel {
             return try socket.ask(
                 "describe \(name)", type: family, flags: Netlink.dump, request
             ).map(\.payload)
-        } catch { throw WireGuardFailure("\(name): \(error)") }
+        } catch { throw WireGuardFailure("\(name): \(error)", errno: error.errno) }
     }
 
     /// The number that generic netlink has given to WireGuard.

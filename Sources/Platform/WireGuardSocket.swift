@@ -30,6 +30,15 @@ package struct WireGuardSocket: Sendable {
         return code == ECONNREFUSED ? .stale : .alive
     }
 
+    /// The interfaces whose programs were killed and have left their sockets behind, of those that are
+    /// meant. One that hangs may take a second to be told from them.
+    package func leftBehind(_ isMeant: (String) -> Bool) -> [String] {
+        let names = (try? HostFiles(root: HostRoot()).names(in: directory)) ?? []
+        let suffix = ".sock"
+        return names.filter { $0.hasSuffix(suffix) }.map { String($0.dropLast(suffix.count)) }
+            .filter { isMeant($0) && presence($0) == .stale }
+    }
+
     /// Reads the interface. Blocks for a few seconds at most.
     package func device(_ name: String) throws(WireGuardFailure) -> WireGuardDevice {
         let descriptor = try connected(name)
@@ -46,7 +55,8 @@ package struct WireGuardSocket: Sendable {
     private func connected(_ name: String) throws(WireGuardFailure) -> Int32 {
         let (descriptor, code) = connecting(name)
         guard descriptor >= 0 else {
-            throw WireGuardFailure("\(path(name)): \(errnoText(code)) (\(errnoName(code)))")
+            throw WireGuardFailure(
+                "\(path(name)): \(errnoText(code)) (\(errnoName(code)))", errno: code)
         }
         return descriptor
     }

@@ -36,6 +36,13 @@ package enum ActionTable {
         return percent
     }
 
+    /// Whether an agent that lists these verbs offers an action. Of `throttle_N` agents list those that are
+    /// usual, and offer all.
+    package static func isOffered(_ action: String, among verbs: some Sequence<String>) -> Bool {
+        let isThrottle = throttlePercent(action) != nil
+        return verbs.contains { $0 == action || (isThrottle && throttlePercent($0) != nil) }
+    }
+
     /// Every verb by name, for messages and completion; `throttle_N` stands for its family.
     package static var names: [String] { (others + ["throttle_10", "throttle_50"]).sorted() }
 

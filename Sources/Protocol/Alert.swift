@@ -59,7 +59,7 @@ package struct Alert: Sendable, Equatable {
         severity = try fields.required("severity", try fields.choice("severity", Severity.self))
         self.node = try fields.node(of: node)
         id = try fields.identifier("id")
-        agentID = try fields.name("agent_id")
+        agentID = try fields.agentID()
         self.message = try fields.string("message")
         value = try fields.double("value")
         unit = try fields.identifier("unit")

@@ -85,7 +85,7 @@ package struct CommandResult: Sendable, Equatable {
         outcome = try fields.choice("outcome", Outcome.self)
         if status == .done, outcome == nil { throw fields.error("outcome", "is missing") }
         reason = try fields.string("reason")
-        agentID = try fields.name("agent_id")
+        agentID = try fields.agentID()
         incident = try fields.identifier("incident")
         durationMilliseconds = try fields.double("duration_ms")
         effect = try fields.object("effect")

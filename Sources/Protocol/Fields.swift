@@ -95,12 +95,20 @@ package struct Fields {
     }
 
     /// A name such as a node's; see `Name.isValid`.
-    package func name(_ field: String) throws(MessageError) -> String? {
+    package func name(
+        _ field: String, limit: Int = Name.limit
+    ) throws(MessageError) -> String? {
         guard let text = try string(field) else { return nil }
-        guard Name.isValid(text) else {
-            throw error(field, "\(Name.quoted(text)) is not a name ([a-z0-9_-], 1 to 63 of them)")
+        guard Name.isValid(text, limit: limit) else {
+            throw error(
+                field, "\(Name.quoted(text)) is not a name ([a-z0-9_-], 1 to \(limit) of them)")
         }
         return text
+    }
+
+    /// Who speaks, where a message says so.
+    package func agentID() throws(MessageError) -> String? {
+        try name("agent_id", limit: Name.agentLimit)
     }
 
     package func bool(_ name: String) throws(MessageError) -> Bool? {
@@ -180,9 +188,14 @@ package struct Fields {
 
 /// Names of nodes, agents and types.
 package enum Name {
+    /// Bytes of a name.
+    package static let limit = 63
+    /// Bytes of an agent's id, which is the name of a kind of agent and that of a node.
+    package static let agentLimit = 2 * limit + 1
+
     /// `[a-z0-9_-]{1,63}`: one token of a NATS subject, a file name, and safe in any log.
-    package static func isValid(_ name: String) -> Bool {
-        (1...63).contains(name.utf8.count)
+    package static func isValid(_ name: String, limit: Int = Name.limit) -> Bool {
+        (1...limit).contains(name.utf8.count)
             && name.utf8.allSatisfy {
                 (0x61...0x7A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x5F
                     || $0 == 0x2D

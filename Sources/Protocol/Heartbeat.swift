@@ -57,7 +57,7 @@ package struct Heartbeat: Sendable, Equatable {
     package init(decoding message: UnsafeRawBufferPointer, node: String) throws(MessageError) {
         let fields = try Fields(message: message)
         agentType = try fields.required("agent_type", try fields.name("agent_type"))
-        agentID = try fields.required("agent_id", try fields.name("agent_id"))
+        agentID = try fields.required("agent_id", try fields.agentID())
         self.node = try fields.node(of: node)
         timestamp = try fields.timestamp("timestamp")
         cpuTemp = try fields.double("cpu_temp", in: Limits.temperatures, unit: " °C")
@@ -73,7 +73,7 @@ package struct Heartbeat: Sendable, Equatable {
         guard total > limit else { return self }
         var short = self
         short.metadata = JSON.Object()
-        let names = verbs?.prefix(Self.verbLimit).filter(Name.isValid)
+        let names = verbs?.prefix(Self.verbLimit).filter { Name.isValid($0) }
         short.metadata["verbs"] = names.map { .array($0.map(JSON.string)) }
         short.extra = JSON.Object()
         return short

@@ -15,6 +15,14 @@ package final class LogSink: Sendable {
     private let currentLevel = Atomic<UInt8>(Logger.Level.info.rawValue)
     private let currentFormat = Atomic<UInt8>(Format.text.rawValue)
     private let lost = Atomic<Int>(0)
+    /// Whether the last line found no room: nobody waits for the next ones then.
+    private let isClogged = Mutex(false)
+
+    /// How long a line waits for whoever reads the log, before the program goes on without. Nothing that
+    /// heals may be held up by a log that nobody reads.
+    static let patience: Duration = .seconds(1)
+    /// Bytes that a pipe takes at once without waiting, when it says that it takes any (`PIPE_BUF`).
+    private static let pieceBytes = 4096
 
     /// A sink that writes to an open file; it stays the caller's.
     package init(descriptor: CInt) { self.descriptor = descriptor }
@@ -34,14 +42,43 @@ package final class LogSink: Sendable {
     /// Lines that could not be written since the start.
     package var lostLines: Int { lost.load(ordering: .relaxed) }
 
-    /// One call of `write` for each line, so that lines of several threads and processes do not mix.
+    /// One call of `write` for each line of usual length, so that lines of several threads and processes do
+    /// not mix.
     func write(_ line: LogLine) {
         let bytes = format == .json ? line.json() : line.text()
-        var count: Int
-        repeat {
-            count = Glibc.write(descriptor, bytes, bytes.count)
-        } while count < 0 && errno == EINTR
-        // A full pipe that does not block, or a closed one: the program goes on without its log.
-        if count != bytes.count { lost.add(1, ordering: .relaxed) }
+        let isWritten = isClogged.withLock { isClogged in
+            var rest = bytes[...]
+            while !rest.isEmpty {
+                guard hasRoom(within: isClogged ? .zero : Self.patience) else {
+                    isClogged = true
+                    return false
+                }
+                isClogged = false
+                let count = rest.prefix(Self.pieceBytes).withUnsafeBytes { piece in
+                    Glibc.write(descriptor, piece.baseAddress, piece.count)
+                }
+                if count < 0 && errno == EINTR { continue }
+                // Closed, or full all the same: the program goes on without its log.
+                guard count > 0 else { return false }
+                rest = rest.dropFirst(count)
+            }
+            return true
+        }
+        if !isWritten { lost.add(1, ordering: .relaxed) }
+    }
+
+    /// Whether something can be written without waiting longer than this; true also of what is closed, and
+    /// says so at once.
+    private func hasRoom(within limit: Duration) -> Bool {
+        let end = ContinuousClock.now + limit
+        var poller = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        while descriptor >= 0 {
+            let left = max(.zero, end - .now)
+            let milliseconds = CInt(left / .milliseconds(1))
+            let found = poll(&poller, 1, milliseconds)
+            if found > 0 { return true }
+            guard found < 0, errno == EINTR else { return false }
+        }
+        return false
     }
 }

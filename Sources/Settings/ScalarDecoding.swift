@@ -150,8 +150,8 @@ extension StrictDecoder {
     ) -> String? {
         if text.utf8.count <= rule.longest, rule.accepts(text) { return text }
         let hint = rule.suggestion(text).map { "; did you mean \"\($0)\"?" } ?? ""
-        issues.add(
-            origin, path, "\(rule.shown(text)) is not \(rule.what) (\(rule.rule))\(hint)")
+        let reason = rule.objection(text).map { ": \($0)" } ?? " (\(rule.rule))\(hint)"
+        issues.add(origin, path, "\(rule.shown(text)) is not \(rule.what)\(reason)")
         return nil
     }
 

@@ -72,6 +72,8 @@ struct TextRule: Sendable {
     var longest: Int
     /// The rule itself.
     var accepts: @Sendable (String) -> Bool
+    /// Why this very text is refused, where the rule would not tell; `nil`: the rule does.
+    var objection: @Sendable (String) -> String? = { _ in nil }
     /// What a text that breaks the rule might have meant.
     var suggestion: @Sendable (String) -> String? = { _ in nil }
     /// How to show a value in a message; addresses can hold passwords.

@@ -12,35 +12,21 @@ extension TextRule {
         let accepts: @Sendable (String) -> Bool = { text in
             text.isEmpty
                 ? mayBeEmpty
-                : isNormalized(text) && !isSystem(text) && !hasControlCharacter(text)
+                : isNormalized(text) && !hasControlCharacter(text)
+                    && SystemFolders.objection(to: text) == nil
         }
-        let systems = systemFolders.joined(separator: "|")
-        let kernels = kernelFolders.joined(separator: "|")
-        let path =
-            "(?!/(\(kernels))(/|$))(?!/(\(systems))$)(?!.*/\\.{1,2}(/|$))(/[^/\\x00-\\x1f\\x7f]+)+"
+        let path = SystemFolders.pattern + "(?!.*/\\.{1,2}(/|$))(/[^/\\x00-\\x1f\\x7f]+)+"
         return TextRule(
             what: what,
-            rule: "absolute, without //, ., .. and a / at the end; not / or a directory of the "
-                + "system such as /usr, and nothing in /proc, /sys, /dev or /run",
+            rule: "absolute, without //, ., .. and a / at the end, and not where the system lives",
             pattern: mayBeEmpty ? "^(\(path))?$" : "^\(path)$", longest: 4096, accepts: accepts,
+            objection: { text in
+                isNormalized(text) || text == "/" ? SystemFolders.objection(to: text) : nil
+            },
             suggestion: { text in
                 let path = normalized(text)
                 return path != text && accepts(path) ? path : nil
             })
-    }
-
-    /// No file in them is anybody's temporary file, log or old data.
-    private static let kernelFolders = ["dev", "proc", "run", "sys"]
-    /// Whoever names one of them as a whole has lost the rest of a path.
-    private static let systemFolders = [
-        "bin", "boot", "etc", "lib", "lib32", "lib64", "root", "sbin", "usr", "var",
-    ]
-
-    private static func isSystem(_ path: String) -> Bool {
-        let names = path.split(separator: "/").map(String.init)
-        guard let first = names.first else { return true }
-        return kernelFolders.contains(first)
-            || (names.count == 1 && systemFolders.contains(first))
     }
 
     /// Mount points, as a pattern.

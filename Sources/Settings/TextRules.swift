@@ -5,7 +5,7 @@ extension TextRule {
     static func name(_ what: String) -> TextRule {
         TextRule(
             what: what, rule: "1 to 63 of a-z, 0-9, _ and -", pattern: "^[a-z0-9_-]{1,63}$",
-            longest: 63, accepts: Name.isValid,
+            longest: 63, accepts: { Name.isValid($0) },
             suggestion: { text in
                 let valid = validName(from: text)
                 return valid.isEmpty || valid == text ? nil : valid

@@ -148,8 +148,8 @@ package struct MountTrack: Sendable {
                 type: "storage_readonly", resource: mount.name, severity: .ok,
                 message: "\(mount.name) can be written to")
         }
-        // What was read-only from the first is meant to be.
-        guard wasWritable else { return nil }
+        // What was read-only from the first is meant to be, unless an error made it so.
+        guard wasWritable || mount.hasFailed else { return nil }
         let isWhole = mount.isSystemReadOnly
         var symptom = Symptom(
             type: "storage_readonly", resource: mount.name,

@@ -113,7 +113,8 @@ package final class StorageScanner: Sendable {
     /// A mount without what may change of it: one that hangs stays the same one when it is mounted anew.
     private static func asked(_ mount: MountEntry) -> MountEntry {
         var mount = mount
-        (mount.id, mount.isReadOnly, mount.isSystemReadOnly) = (0, false, false)
+        mount.id = 0
+        (mount.isReadOnly, mount.isSystemReadOnly, mount.hasFailed) = (false, false, false)
         return mount
     }
 

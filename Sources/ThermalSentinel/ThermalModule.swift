@@ -60,12 +60,11 @@ package final class ThermalModule: AntibodyModule {
     package func verbs() -> [any Verb] {
         // Without anything to throttle there is no such action here.
         guard throttle.hasKnobs else { return [] }
-        let policies = state.withLock { $0.config.policySet.policies }
-        let configured = policies.flatMap(\.ladder).compactMap {
-            ThrottleVerb.percent(of: $0.action)
+        // All of them: whoever edits a ladder need not start the agents of the fleet anew.
+        return ThrottleVerb.percents.compactMap {
+            ThrottleVerb(
+                percent: $0, throttle: throttle, isListed: ThrottleVerb.usualPercents.contains($0))
         }
-        return Set(configured + ThrottleVerb.usualPercents).sorted()
-            .compactMap { ThrottleVerb(percent: $0, throttle: throttle) }
     }
 
     /// What this node has to throttle with, and why it cannot be used, for `skos doctor`. Blocks.

@@ -3,8 +3,8 @@ package import Protocol
 
 /// The action `throttle_N`: N percent slower, for the processor, the graphics chips, or both.
 package struct ThrottleVerb: Verb {
-    /// The actions that every node with a knob offers.
-    package static let usualPercents = [10, 50]
+    /// The members of the family that every node with a knob names; it offers all.
+    static let usualPercents: Set<Int> = [10, 50]
     static let prefix = "throttle_"
     static let percents = 1...90
 
@@ -13,23 +13,17 @@ package struct ThrottleVerb: Verb {
     package let isReversible = true
     /// What was interrupted is restored from its journal first, so a second time does what one does.
     package let isRepeatable = true
+    package let isListed: Bool
     package let family = "throttle"
     private let throttle: Throttle
 
     /// `nil` for a percentage that is no throttling, or that would leave nothing.
-    package init?(percent: Int, throttle: Throttle) {
+    package init?(percent: Int, throttle: Throttle, isListed: Bool = true) {
         guard Self.percents.contains(percent) else { return nil }
         self.percent = percent
+        self.isListed = isListed
         self.throttle = throttle
         name = Self.prefix + "\(percent)"
-    }
-
-    /// The N of `throttle_N`, when it is such an action.
-    package static func percent(of action: String) -> Int? {
-        guard action.hasPrefix(prefix), let percent = Int(action.dropFirst(prefix.count)),
-            percents.contains(percent), action == prefix + "\(percent)"
-        else { return nil }
-        return percent
     }
 
     package var summary: String {

@@ -1,6 +1,7 @@
 import Antibody
 import Foundation
 import Protocol
+import TestSupport
 import Testing
 
 @Suite("Journal file")
@@ -90,6 +91,27 @@ struct JournalFileTests {
         let (_, again) = try open()
         #expect(again.order == ["b"])
         #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path).count == 1)
+    }
+
+    @Test(
+        "on a disk without a byte left there is room for many records, also after a restart",
+        .enabled(if: Volume.isPossible, "needs root and loop devices"),
+        arguments: [Volume.Kind.ext4(megabytes: 8, inodes: nil), .tmpfs(megabytes: 4)])
+    func reserve(_ kind: Volume.Kind) throws {
+        let volume = try Volume(kind)
+        func open() throws -> (JournalFile, Ledger) {
+            try JournalFile.open(directory: volume.point, name: "lamp", agent: Self.agent)
+        }
+        let (file, _) = try open()
+        try file.append([planned("a")])
+        #expect(throws: (any Error).self) {
+            try ScratchTree.write(volume.point + "/all", bytes: 16 << 20)
+        }
+        for number in 0..<20 { try file.append([planned("b\(number)")]) }
+        file.close()
+        let (again, ledger) = try open()
+        #expect(ledger.order.count == 21)
+        for number in 0..<20 { try again.append([planned("c\(number)")]) }
     }
 
     @Test("a full disk refuses the record, leaves those before it, and works again with room")

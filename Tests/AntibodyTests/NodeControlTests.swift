@@ -248,10 +248,12 @@ struct NodeControlTests {
                 try control.stop(hook(stop), limit: limit)
             }
             #expect(failure?.reason.hasPrefix(reason) == true, "\(failure?.reason ?? "")")
+            #expect(failure?.isCutOff == false)
         }
-        #expect(throws: ServiceFailure.self) {
+        let late = #expect(throws: ServiceFailure.self) {
             try control.stop(hook(hangs), limit: .milliseconds(100))
         }
+        #expect(late?.isCutOff == true)
         let odd = try workshop.script("odd", "exit 127")
         #expect(throws: ServiceFailure.self) {
             try control.state(of: hook(fails, check: odd), limit: limit)

@@ -33,8 +33,9 @@ private final class Bench: ThingControl {
 
     func set(_ name: String, _ new: ThingState) { state.withLock { $0.things[name] = new } }
 
-    func fail(_ deed: String, isTransient: Bool = true) {
-        let failure = ServiceFailure(isTransient: isTransient, reason: "refused")
+    func fail(_ deed: String, isTransient: Bool = true, isCutOff: Bool = false) {
+        let failure = ServiceFailure(
+            isTransient: isTransient, reason: "refused", isCutOff: isCutOff)
         state.withLock { $0.faults[deed] = failure }
     }
 
@@ -128,7 +129,9 @@ struct ShutdownVerbTests {
         #expect(bench.deeds == [], "a plan changes nothing")
         #expect(plan.effect["stop"] == ["unit a", "hook c", "hook mute"])
         #expect(plan.effect["not_stopped"] == ["container b: does not run"])
-        _ = try verb.execute(plan)
+        let result = try verb.execute(plan)
+        #expect(result["things"]?.array?.count == 3)
+        #expect(result["not_stopped"] == ["container b: does not run"])
         #expect(bench.deeds == ["stop a", "stop c", "stop mute"])
         _ = try verb.undo(plan.undo, remaining: [])
         #expect(bench.deeds == ["start mute", "start c", "start a"])
@@ -190,6 +193,46 @@ struct ShutdownVerbTests {
         #expect(bench.deeds == ["stop mute", "stop a", "stop x", "stop c"])
         _ = try verb.undo(plan.undo, remaining: [])
         #expect(bench.deeds == ["start c", "start a", "start mute"])
+    }
+
+    @Test("the result says of each listed thing why it was left out, and of each that did not stop")
+    func leftOut() throws {
+        let verb = verb([.unit("a"), .unit("nowhere"), .container("b"), .unit("x"), .unit("own")])
+        bench.set("x", .running)
+        bench.set("own", .running)
+        bench.fail("look b")
+        bench.fail("stop x")
+        let plan = try plan(verb)
+        #expect(
+            try verb.execute(plan) == [
+                "things": [["thing": "unit a", "state": "stopped"]],
+                "not_stopped": [
+                    "unit x: refused", "unit nowhere: there is none here", "container b: refused",
+                    "unit own: this agent runs in it",
+                ],
+            ])
+        bench.set("a", .running)
+        bench.fail("stop a")
+        let failure = #expect(throws: VerbFailure.self) { try verb.execute(plan) }
+        #expect(failure?.reason.hasPrefix("unit a: refused; unit x: refused; unit nowhere") == true)
+    }
+
+    @Test("a hook that cannot say is started only if it was stopped, or its stop was cut off")
+    func muteFailure() throws {
+        let verb = verb([Self.things[3], .unit("a")])
+        bench.fail("stop mute")
+        let plan = try plan(verb)
+        #expect(try verb.execute(plan)["not_stopped"] == ["hook mute: refused"])
+        #expect(bench.deeds == ["stop mute", "stop a"])
+        let undone = try verb.undo(plan.undo, remaining: [])
+        #expect(bench.deeds == ["start a"])
+        #expect(undone["things"]?.array?.last == ["thing": "hook mute", "state": "unchanged"])
+        bench.fail("stop mute", isCutOff: true)
+        let second = try self.plan(verb)
+        _ = try verb.execute(second)
+        _ = bench.deeds
+        _ = try verb.undo(second.undo, remaining: [])
+        #expect(bench.deeds == ["start a", "start mute"])
     }
 
     @Test("when none can be stopped it has failed")

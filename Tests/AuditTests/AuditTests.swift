@@ -82,6 +82,29 @@ struct AuditChainTests {
         #expect(found.contains { $0.kind == .order && $0.sequence == 5 })
     }
 
+    @Test("a message of somebody else is named, and the chain goes on around it")
+    func foreign() {
+        var records = chain(10)
+        let note = ChainedRecord(
+            sequence: 5, subject: "SKOS_AUDIT.note", previous: "", hash: "",
+            payload: Array("hello".utf8))
+        for index in 4..<10 { records[index].sequence += 1 }
+        records.insert(note, at: 4)
+        var verifier = ChainVerifier()
+        let found = records.prefix(5).flatMap { verifier.check($0) }
+        #expect(found.map(\.kind) == [.foreign] && found.map(\.sequence) == [5])
+        #expect(verifier.sequence == 5 && verifier.head == 4 && verifier.count == 4)
+        #expect(records.suffix(6).flatMap { verifier.check($0) }.isEmpty)
+    }
+
+    @Test("a record whose hashes were taken away is missing in the chain")
+    func stripped() {
+        var records = chain(10)
+        (records[4].previous, records[4].hash) = ("", "")
+        #expect(faults(records).map(\.kind) == [.foreign, .link])
+        #expect(faults(records).map(\.sequence) == [5, 6])
+    }
+
     @Test("a verifier goes on behind a record that is known to be good")
     func resumed() {
         let records = chain(10)
@@ -98,6 +121,21 @@ struct AuditExportTests {
         for record in chain(5) {
             #expect(try AuditExport.record(AuditExport.line(record)) == record)
         }
+    }
+
+    @Test("what is no record stays on its line, whatever it holds")
+    func foreign() throws {
+        let lines = String(decoding: AuditExport.line(chain(1)[0]), as: UTF8.self)
+        let forged = ChainedRecord(
+            sequence: 2, subject: "SKOS_AUDIT.note", previous: "", hash: "",
+            payload: Array("\"}\n\(lines)\n".utf8))
+        let line = AuditExport.line(forged)
+        #expect(!line.contains(UInt8(ascii: "\n")))
+        let read = try AuditExport.record(line)
+        #expect(read.isForeign && read.sequence == 2)
+        var hashed = forged
+        hashed.hash = AuditChain.hash(previous: "", payload: hashed.payload)
+        #expect(!AuditExport.line(hashed).contains(UInt8(ascii: "\n")))
     }
 
     @Test("white space inside and after the record does not count as its own")

@@ -98,6 +98,25 @@ struct APITests {
     }
 
     @Test(arguments: NATSServer.binaries)
+    func whatWasCommandedByHandIsUndone(binary: String) async throws {
+        try await Lab.run(binary) { lab in
+            let agent = try await Agent(lab.connection)
+            _ = try await lab.coordinator()
+            let heartbeat =
+                #"{"agent_id":"thermal-nova","agent_type":"thermal_sentinel","metadata":"#
+                + #"{"active":[{"action_id":"by hand","action_type":"throttle_50"}]}}"#
+            try lab.connection.publish("skos.heartbeat.nova", Array(heartbeat.utf8))
+            #expect(
+                await eventually { !lab.tape.notes("skos.event.agent_joined").isEmpty })
+            let answer = try await lab.ask("undo", #"{"id":"by hand","actor":"ops"}"#)
+            #expect(answer["outcome"]?.string == "undoing by hand: throttle_50 on nova")
+            #expect(await eventually { agent.undone == ["by hand"] })
+            #expect(await lab.records("result", 1))
+            try await lab.verifiedAudit()
+        }
+    }
+
+    @Test(arguments: NATSServer.binaries)
     func breakerOpensIsListedAndReset(binary: String) async throws {
         try await Lab.run(binary) { lab in
             let agent = try await Agent(lab.connection, .fails)

@@ -1,9 +1,10 @@
 import Audit
 import Bus
-import Coordinator
 import Protocol
 import TestSupport
 import Testing
+
+@testable import Coordinator
 
 /// Damaged state stops the healer; it says where, and nothing is commanded.
 @Suite(.serialized, .timeLimit(.minutes(5)))
@@ -31,13 +32,17 @@ struct DamageTests {
             testDescription: "the first removed", change: { $0.removeFirst() },
             says: "record 1: link"),
         Damage(
-            testDescription: "one added by somebody",
+            testDescription: "hashes taken from a record",
+            change: { records in (records[4].previous, records[4].hash) = ("", "") },
+            says: "record 6: link"),
+        Damage(
+            testDescription: "one added by somebody, with hashes",
             change: { records in
                 records.append(
                     ChainedRecord(
-                        sequence: 0, subject: "SKOS_AUDIT.note", previous: "", hash: "",
-                        payload: Array("hello".utf8)))
-            }, says: "link"),
+                        sequence: 0, subject: "SKOS_AUDIT.note", previous: AuditChain.genesis,
+                        hash: AuditChain.genesis, payload: Array("hello".utf8)))
+            }, says: "record 11: link"),
         Damage(
             testDescription: "a good chain of something else",
             change: { records in
@@ -147,14 +152,35 @@ struct DamageTests {
         }
     }
 
-    /// A message that somebody publishes into the audit cannot be told from tampering.
+    /// What somebody publishes into the audit without hashes is no record: it is told, and nothing else.
     @Test(arguments: NATSServer.binaries)
-    func foreignRecordStopsIt(binary: String) async throws {
+    func foreignMessagesAreLeftOut(binary: String) async throws {
         try await Lab.run(binary) { lab in
+            let agent = try await Agent(lab.connection)
             let running = try await lab.coordinator()
-            try lab.connection.publish("SKOS_AUDIT.note", Array("hello".utf8))
-            #expect(await eventually { running.failure != nil })
-            #expect(running.failure?.contains("record 2: ") == true)
+            try lab.alert(HealingTests.critical)
+            #expect(await eventually { agent.executions.count == 1 })
+            #expect(await lab.records("result", 1))
+            // Also one that would heal another node if it counted.
+            let forged = #"{"kind":"decision","verdict":"dispatch","node":"nova","incident":"X"}"#
+            for text in [forged] + (0..<20).map({ "hello \($0)\n" }) {
+                try lab.connection.publish("SKOS_AUDIT.note", Array(text.utf8))
+            }
+            #expect(await lab.records("rejected", ForeignMessages.toldLimit + 1))
+            let told = try await lab.audit().filter { $0["kind"]?.string == "rejected" }
+            #expect(told[0]["subject"]?.string == "SKOS_AUDIT.note")
+            #expect(told[0]["reason"]?.string?.contains("carries no hashes") == true)
+            #expect(told.last?["reason"]?.string?.hasPrefix("5 more of ") == true)
+            // Nothing of what was before is lost, and what comes now is healed; in the next term, too.
+            try lab.alert(HealingTests.clear)
+            #expect(await eventually { agent.undone.count == 1 })
+            #expect(running.failure == nil)
+            try await running.stop()
+            _ = try await lab.coordinator()
+            try lab.alert(HealingTests.critical, node: "later")
+            #expect(await eventually { agent.executions.count == 2 })
+            let all = try await lab.audit().filter { $0["kind"]?.string == "rejected" }
+            #expect(all.count == told.count)
         }
     }
 

@@ -1,3 +1,4 @@
+import Audit
 import Bus
 import Protocol
 import TestSupport
@@ -113,7 +114,9 @@ struct StoryTests {
                 let record = Self.record(
                     number, repeated: number > 10 && number < 2990, padding: 1000,
                     incident: isOther ? "lyra:thermal:cpu:8" : "nova:thermal:cpu:7")
-                try lab.connection.publish("SKOS_AUDIT.alert", JSON.object(record).encoded)
+                try lab.connection.publish(
+                    "SKOS_AUDIT.alert", JSON.object(record).encoded,
+                    headers: [(AuditChain.hashHeader, "of no matter here")])
             }
             #expect(
                 await eventually {

@@ -88,10 +88,24 @@ final class StorageSite {
         repeat {
             count += 1
             let path = "\(point)/\(directory)/\(count)\(suffix)"
-            try ScratchTree.write(path, bytes: item.fileBytes)
+            try write(path)
             if case .btrfs = item.kind, count % 16 == 0 { sync() }
         } while used < percent
         sync()
+    }
+
+    /// A btrfs that is busy refuses writes although there is room: its trees have reserved more than they need,
+    /// until the next commit.
+    private func write(_ path: String) throws {
+        for _ in 0..<100 {
+            do { return try ScratchTree.write(path, bytes: item.fileBytes) } catch {
+                guard case .btrfs = item.kind else { throw error }
+                unlink(path)
+                sync()
+                usleep(100_000)
+            }
+        }
+        try ScratchTree.write(path, bytes: item.fileBytes)
     }
 
     func sync() { try? Volume.run("/bin/sync", ["-f", point]) }

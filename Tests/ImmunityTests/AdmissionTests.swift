@@ -144,7 +144,7 @@ struct AdmissionTests {
                 policies: ["thermal", "storage"].map {
                     Policy(type: $0, severity: .critical, ladder: rungs)
                 }))
-        for index in 0..<State.openLimitOfType {
+        for index in 0..<State.openLimitOfType / 2 {
             #expect(s.alert(.critical, resource: "r\(index)").first == "alert opened")
         }
         #expect(s.alert(.critical, resource: "one-more") == ["rejected", "reject "])
@@ -155,6 +155,18 @@ struct AdmissionTests {
         #expect(s.alert(.critical, resource: "r0") == [])
         #expect(s.alert(.ok, resource: "r0", age: -1).first == "alert cleared")
         #expect(s.alert(.critical, resource: "one-more").first == "alert opened")
+        // Nor does it keep an agent that sends heartbeats from being heard.
+        #expect(s.alert(.critical, resource: "cpu") == ["rejected", "reject "])
+        s.heartbeat("thermal_sentinel")
+        let reasons = (0...State.openLimitOfType / 2).map { index -> String in
+            var alert = s.make(.critical, resource: "c\(index)")
+            alert.agentID = "thermal_sentinel-nova"
+            let told = s.core.handle(.alert(alert, sequence: UInt64(10_000 + index)), at: s.now)
+            if case .append(.rejected(let rejection))? = told.first { return rejection.reason }
+            return ""
+        }
+        #expect(reasons.dropLast().allSatisfy { $0 == "" })
+        #expect(reasons.last == "128 incidents of thermal are open on nova already")
     }
 
     @Test("what is still being undone counts against the limit of all")
@@ -162,13 +174,15 @@ struct AdmissionTests {
         var s = Scenario()
         _ = s.alert(.critical)
         let incident = try #require(s.incident)
-        for index in 0..<State.openLimit - 1 { s.core.state.undoing["i\(index)"] = incident }
+        for index in 0..<State.openLimit / 2 - 1 {
+            s.core.state.undoing["i\(index)"] = incident
+        }
         let told = s.core.handle(.alert(s.make(.critical, resource: "x"), sequence: 99), at: s.now)
         guard case .append(.rejected(let rejection))? = told.first else {
             Issue.record("not rejected")
             return
         }
-        #expect(rejection.reason == "20000 incidents are open already")
+        #expect(rejection.reason == "10000 incidents are open already")
         s.core.state.undoing["i0"] = nil
         let next = s.core.handle(.alert(s.make(.critical, resource: "x"), sequence: 100), at: s.now)
         #expect(next.contains { if case .send = $0 { true } else { false } })

@@ -80,6 +80,17 @@ struct ExecutorTests {
         #expect(Set(s.commands.map(\.actionID)) == [first.actionID])
     }
 
+    @Test(
+        "who lists one throttle offers all, and no other action",
+        arguments: [
+            ("throttle_70", ["throttle_10"], true), ("throttle_70", ["redistribute"], false),
+            ("throttle_70", [], false), ("throttle_91", ["throttle_10"], false),
+            ("redistribute", ["throttle_10"], false), ("redistribute", ["redistribute"], true),
+        ])
+    func families(action: String, verbs: [String], isOffered: Bool) {
+        #expect(ActionTable.isOffered(action, among: verbs) == isOffered)
+    }
+
     @Test("an action of the table goes to the table's agent, whoever offers it")
     func owned() {
         var s = Scenario(Scenario.policies(Scenario.policy(.critical, "throttle_50")))

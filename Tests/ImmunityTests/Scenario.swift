@@ -110,8 +110,11 @@ struct Scenario {
         answer(.done, .succeeded, to: command)
     }
 
-    mutating func heartbeat(_ type: String, node: String = Scenario.node, verbs: [String]? = nil) {
+    mutating func heartbeat(
+        _ type: String, node: String = Scenario.node, verbs: [String]? = nil, active: JSON? = nil
+    ) {
         var metadata = JSON.Object()
+        metadata["active"] = active
         metadata["verbs"] = verbs.map { .array($0.map(JSON.string)) }
         _ = take(
             .heartbeat(

@@ -199,7 +199,7 @@ struct LoopModuleTests {
         "commands that make no sense are refused",
         arguments: [
             (["resource": ""], "resource"), ([:], "resource"),
-            (["resource": "skos:nova:throttle_50"], "SKOS itself"),
+            (["resource": "skos:nova:throttle_50"], "again and again (skos incidents)"),
             (["resource": "c", "pair": "a"], "pair"), (["resource": "c", "pair": ["a"]], "pair"),
             (["resource": "c\u{1}"], "control"),
         ] as [(JSON.Object, String)])

@@ -50,10 +50,13 @@ struct MakingTests {
         #expect(refusal(course) == nil)
     }
 
-    @Test("are up, and their peers are judged, when they have been on for ten seconds")
-    func switchedOn() async {
+    @Test(
+        "are up, and their peers are judged, when they have been on for ten seconds, whatever goes on then",
+        arguments: [false, true])
+    func switchedOn(_ isBusy: Bool) async {
         let course = await Self.remade()
         course.change { node in
+            if isBusy { node.quickRuns = ["wg0"] }
             node.links[0].flags = 0x41
             // The routes come last.
             node.ways[address("10.88.0.2")] = .nowhere(ENETUNREACH)

@@ -114,6 +114,44 @@ struct MeshModuleTests {
         #expect(sample.severity("peer_unreachable", Self.one) == .ok)
     }
 
+    @Test("an agent that may not read its tunnels says so, and one that may does not")
+    func denied() async {
+        let network = FakeNetwork(.init(peer(1, "10.88.0.2/32")))
+        let module = module(network)
+        #expect(await module.sample(at: at(0)).metadata["obstacle"] == nil)
+        network.node.withLock { $0.denied = ["wg0"] }
+        let sample = await module.sample(at: at(5))
+        let obstacle = sample.metadata["obstacle"]?.string ?? ""
+        #expect(obstacle.contains("may not read wg0,"), "\(obstacle)")
+        #expect(obstacle.contains("wg0: Permission denied"), "\(obstacle)")
+        #expect(sample.raised.isEmpty)
+    }
+
+    @Test("a key that cannot be read is told from one that is not there", arguments: [true, false])
+    func unreadKey(_ isDenied: Bool) throws {
+        let root = try NodeRoot()
+        let network = FakeNetwork(.init(peer(1, "10.88.0.2/32")))
+        if isDenied {
+            network.node.withLock { $0.denied = ["wg0"] }
+            // Nobody can read it as a file, not even root.
+            try FileManager.default.createDirectory(
+                atPath: root.path + "/etc/wireguard/wg0.conf", withIntermediateDirectories: false)
+        }
+        let toolkit = MeshToolkit(
+            root: root.root, network: network, tool: WireGuardTool(program: "/nonexistent/wg"))
+        var config = Config()
+        config.local.mesh.restart = ["wg*"]
+        toolkit.apply(config)
+        let verb = RegenerateConfig(toolkit: toolkit)
+        var reason = ""
+        do throws(VerbFailure) {
+            _ = try verb.plan(VerbCall(parameters: ["resource": "wg0"]))
+        } catch { reason = error.reason }
+        #expect(reason.contains("could not be read") == isDenied, "\(reason)")
+        #expect(reason.contains("wg0: Permission denied; ") == isDenied, "\(reason)")
+        #expect(reason.contains("is neither in the interface") != isDenied, "\(reason)")
+    }
+
     @Test("a wg that fails says nothing about peers, and clears nothing")
     func failing() async {
         let network = FakeNetwork(.init(peer(1, "10.88.0.2/32")))

@@ -226,6 +226,35 @@ struct MeshWatchTests {
         #expect(course.severity("tunnel_down", "wg0") == .ok)
     }
 
+    @Test(
+        "one that has never said anything hangs when nobody whom its file names answers",
+        arguments: [
+            (true, false, false, true), (true, true, false, false), (false, false, false, false),
+            (true, false, true, false),
+        ])
+    func hungBefore(
+        _ hasFile: Bool, _ isAnswered: Bool, _ isDenied: Bool, _ isHung: Bool
+    ) async {
+        var node = Self.node()
+        if isDenied { node.denied = ["wg0"] } else { node.failures["wg0"] = "no answer in time" }
+        if !isAnswered { node.answering = [] }
+        if hasFile {
+            node.files["wg0"] = "[Peer]\nPublicKey = \(key(1))\nAllowedIPs = 10.88.0.2/32\n"
+        }
+        let course = Course(node)
+        await course.look(4)
+        #expect(course.sample.raised.isEmpty)
+        await course.look(4)
+        #expect((course.sample.raised["tunnel_down wg0"] == .critical) == isHung)
+        course.change { node in
+            node.failures = [:]
+            node.denied = []
+            node.answering = [address("10.88.0.2"), address("10.88.0.3")]
+        }
+        await course.look()
+        #expect(course.severity("tunnel_down", "wg0") == .ok)
+    }
+
     @Test("one that could not be asked for want of the machine's own hangs not")
     func notHung() async {
         let course = Course(Self.node())

@@ -209,6 +209,31 @@ struct RouteTests {
         #expect(Set(after.split(separator: "\n")) == Set(before.split(separator: "\n")))
     }
 
+    @Test(
+        "a route that another comes before is not made, and it is told which metric that has",
+        arguments: [
+            (["10.88.0.0/24"], 100, "metric 0,"),
+            (["10.88.0.0/24", "metric", "50"], 51, "metric 50,"),
+            (["10.88.0.0/24", "metric", "50"], 50, ""), (["10.88.0.0/24", "metric", "50"], 0, ""),
+            (["10.88.0.0/25"], 100, ""), (["10.88.0.0/24", "table", "1000"], 100, ""),
+            (["fd88::/64"], 2000, "metric 1024,"), (["fd88::/64"], 0, ""),
+            (["fd88::/64", "metric", "50"], 0, "metric 50,"),
+        ])
+    func hidden(_ words: [String], _ metric: Int, _ reason: String) async throws {
+        let crossing = try Crossing()
+        let isV6 = words[0].contains(":")
+        try run(crossing, (isV6 ? ["-6"] : []) + ["route", "add"] + words + ["dev", "m0"])
+        let verb = verb([setting(isV6 ? "fd88::/64" : "10.88.0.0/24", "m1", metric: metric)])
+        let refusal = try await inside(crossing.space) {
+            do throws(VerbFailure) {
+                _ = try verb.plan(Self.call)
+                return ""
+            } catch { return error.reason }
+        }
+        #expect(refusal.isEmpty == reason.isEmpty, "\(refusal)")
+        #expect(reason.isEmpty || refusal.contains("through m0 with \(reason)"), "\(refusal)")
+    }
+
     @Test("what must not be moved is refused with the reason")
     func refused() async throws {
         let crossing = try Crossing()
@@ -258,6 +283,7 @@ final class RealRoutes: MeshNetwork {
         try base.device(link)
     }
     func mishap(_ name: String) throws(WireGuardFailure) -> Mishap? { try base.mishap(name) }
+    func leftBehind(_ isMeant: (String) -> Bool) -> [String] { base.leftBehind(isMeant) }
     func isStopped(_ name: String) -> Bool { base.isStopped(name) }
     func quickRuns() -> Set<String> { base.quickRuns() }
     func ranges(inTable table: Int, isV6: Bool) -> [IPPrefix]? {

@@ -14,7 +14,11 @@ final class FakeNetwork: MeshNetwork {
         var links: [NetworkLink] = []
         var devices: [String: WireGuardDevice] = [:]
         var failures: [String: String] = [:]
+        /// Interfaces that this process may not ask.
+        var denied: Set<String> = []
         var mishaps: [String: String] = [:]
+        /// Interfaces whose programs were killed and have left their sockets behind.
+        var leftBehind: Set<String> = []
         /// Interfaces whose units somebody has stopped.
         var stopped: Set<String> = []
         /// Interfaces on which somebody's `wg-quick` is at work.
@@ -66,6 +70,9 @@ final class FakeNetwork: MeshNetwork {
             return node
         }
         if node.slow.contains(link.name) { usleep(1_600_000) }
+        if node.denied.contains(link.name) {
+            throw WireGuardFailure("\(link.name): Permission denied", errno: EACCES)
+        }
         if let reason = node.failures[link.name] { throw WireGuardFailure(reason) }
         guard let device = node.devices[link.name] else { throw WireGuardFailure("no such device") }
         return device
@@ -74,10 +81,15 @@ final class FakeNetwork: MeshNetwork {
     func mishap(_ name: String) throws(WireGuardFailure) -> Mishap? {
         let (mishap, riddle) = node.withLock { node in
             node.missed.append(name)
-            return (node.mishaps[name], node.riddles[name])
+            let left = node.leftBehind.contains(name) ? "it has left its socket behind" : nil
+            return (node.mishaps[name] ?? left, node.riddles[name])
         }
         if let riddle { throw WireGuardFailure(riddle) }
         return mishap.map { Mishap($0, isByUnit: $0.contains("systemd")) }
+    }
+
+    func leftBehind(_ isMeant: (String) -> Bool) -> [String] {
+        node.withLock { $0.leftBehind }.filter(isMeant).sorted()
     }
 
     func isStopped(_ name: String) -> Bool { node.withLock { $0.stopped.contains(name) } }

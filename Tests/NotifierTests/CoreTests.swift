@@ -81,6 +81,14 @@ struct FormatTests {
         if name != "repeated" { #expect(told.request(.ntfy).headers.contains("Priority: 2")) }
     }
 
+    @Test("the command that is told can be pasted: nothing of a foreign name is run")
+    func pasted() throws {
+        let told = try escalation("nova:storage:/mnt/$(reboot) `x` it's:1")
+        #expect(
+            text(told.request(.ntfy)).hasSuffix(
+                #"More: skos explain 'nova:storage:/mnt/$(reboot) `x` it'\''s:1'"#))
+    }
+
     @Test("nothing that a sender wrote gets into the header, or makes the body long")
     func hostile() throws {
         let told = try escalation { event in

@@ -46,6 +46,13 @@ import Testing
         #expect(Table.Cell("\u{1B}[31m").text == "\\u{1b}[31m")
     }
 
+    @Test("what people are told to paste runs nothing but skos")
+    func commands() {
+        #expect(Text.command("undo", "nova:x:1") == "`skos undo nova:x:1`")
+        #expect(Text.command("explain", "a $(b) `c`") == "skos explain 'a $(b) `c`'")
+        #expect(Text.command("explain", "it's\u{1B}") == #"skos explain 'it'\''s\u{1b}'"#)
+    }
+
     @Test("cuts at a whole character")
     func cuts() {
         #expect(Text.cut("abc", 3) == "abc")

@@ -41,6 +41,19 @@ import Testing
         #expect(MountEntry.name(row.path) == row.name)
     }
 
+    @Test("what the kernel has locked after an error is read-only, whatever it is called")
+    func failures() {
+        func entry(_ options: String) -> MountEntry? {
+            MountTable.parse(Array("1 1 8:1 / /a rw - ext4 /dev/x \(options)".utf8)).first
+        }
+        for options in ["rw,emergency_ro", "rw,shutdown,errors=remount-ro"] {
+            #expect(entry(options)?.hasFailed == true && entry(options)?.isSystemReadOnly == true)
+        }
+        for options in ["ro", "rw,errors=shutdown", "rw,emergency_rot"] {
+            #expect(entry(options)?.hasFailed == false, "\(options)")
+        }
+    }
+
     @Test("an escape needs three octal digits of a byte")
     func noEscapes() {
         let line = "1 1 1:1 / /a\\04\\999\\777\\1 rw - ext4 /dev/x rw"

@@ -268,6 +268,7 @@ struct WireGuardTests {
         defer { try? FileManager.default.removeItem(at: directory) }
         let socket = WireGuardSocket(directory: directory.path)
         #expect(socket.presence("wg0") == .absent)
+        #expect(socket.leftBehind { _ in true } == [])
         // What a program leaves behind that is killed.
         let listener = Glibc.socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_un()
@@ -281,6 +282,8 @@ struct WireGuardTests {
         #expect(status == 0)
         close(listener)
         #expect(socket.presence("wg0") == .stale)
+        #expect(socket.leftBehind { _ in true } == ["wg0"])
+        #expect(socket.leftBehind { $0 == "wg1" } == [])
         #expect(throws: WireGuardFailure.self) { try socket.device("wg0") }
     }
 }

@@ -299,4 +299,12 @@ struct MessageTests {
             }
         }
     }
+
+    @Test("an agent's id may be as long as its kind and its node together", arguments: [127, 128])
+    func agentIDs(_ length: Int) {
+        let id = "thermal-sentinel-" + String(repeating: "n", count: length - 17)
+        let text = Kind.heartbeat.complete.replacing("agent-1", with: id)
+        let isRead = if case .success = Kind.heartbeat.read(text) { true } else { false }
+        #expect(isRead == (length <= Name.agentLimit))
+    }
 }

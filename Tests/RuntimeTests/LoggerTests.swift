@@ -108,6 +108,25 @@ struct LoggerTests {
         #expect(sink.lostLines == 1)
     }
 
+    @Test("nobody waits long for a log that is not read, and it is written again when it is")
+    func clogged() throws {
+        let pipe = Pipe()
+        let sink = LogSink(descriptor: pipe.fileHandleForWriting.fileDescriptor)
+        let log = Logger("agent", sink: sink)
+        let text = String(repeating: "x", count: 500)
+        for _ in 0..<1000 { log.info(text) }
+        let lost = sink.lostLines
+        #expect((1..<1000).contains(lost))
+        var lines = 0
+        while lines < 1000 - lost {
+            lines += pipe.fileHandleForReading.availableData.count { $0 == 0x0A }
+        }
+        log.info("heard")
+        #expect(sink.lostLines == lost)
+        let last = String(decoding: pipe.fileHandleForReading.availableData, as: UTF8.self)
+        #expect(last.hasSuffix("heard\n") && last.count { $0 == "\n" } == 1)
+    }
+
     @Test(
         "levels by name",
         arguments: [

@@ -161,6 +161,36 @@ struct ServiceGroupTests {
         }
     }
 
+    @Test("a terminal that goes asks for a stop, however often it says so")
+    func hangup() async {
+        await #expect(processExitsWith: .exitCode(Signals.impatientExitCode)) {
+            let stops = Signals.stops()
+            kill(getpid(), SIGHUP)
+            for await stop in stops {
+                #expect(stop == "SIGHUP")
+                for number in [SIGHUP, SIGTERM, SIGHUP] { kill(getpid(), number) }
+                try await Task.sleep(for: .milliseconds(100))
+                // Still here: only whoever asks twice for an end wants it at once.
+                kill(getpid(), SIGTERM)
+                try await Task.sleep(for: .seconds(60))
+            }
+        }
+    }
+
+    @Test("who has hanging up ignored is not stopped by it")
+    func nohup() async {
+        await #expect(processExitsWith: .success) {
+            signal(SIGHUP, SIG_IGN)
+            let stops = Signals.stops()
+            kill(getpid(), SIGHUP)
+            kill(getpid(), SIGTERM)
+            for await stop in stops {
+                #expect(stop == "SIGTERM")
+                return
+            }
+        }
+    }
+
     @Test("the first signal asks for a stop, the second ends the process at once")
     func signals() async {
         await #expect(processExitsWith: .exitCode(Signals.impatientExitCode)) {

@@ -129,16 +129,17 @@ extension BadAgentTests {
     ]
 
     private static let rootRule =
-        "(absolute, without //, ., .. and a / at the end; not / or a directory of the system such as /usr, and nothing in /proc, /sys, /dev or /run)"
+        "(absolute, without //, ., .. and a / at the end, and not where the system lives)"
+    private static let taboo = "nothing is deleted, moved or archived there"
 
     static let files: [BadFile] = [
         BadFile(
             "directories that are not cleaned",
             "local: {cleanup_temp: {roots: [/, /usr, /proc/1, /run, /tmp/../etc, tmp, /var/tmp/, /a//b]}}\n",
-            #"1:32: local.cleanup_temp.roots[0]: "/" is not a directory for cleanups \#(rootRule)"#,
-            #"1:35: local.cleanup_temp.roots[1]: "/usr" is not a directory for cleanups \#(rootRule)"#,
-            #"1:41: local.cleanup_temp.roots[2]: "/proc/1" is not a directory for cleanups \#(rootRule)"#,
-            #"1:50: local.cleanup_temp.roots[3]: "/run" is not a directory for cleanups \#(rootRule)"#,
+            #"1:32: local.cleanup_temp.roots[0]: "/" is not a directory for cleanups: too much of the system is in it; name a directory inside it"#,
+            #"1:35: local.cleanup_temp.roots[1]: "/usr" is not a directory for cleanups: the system lives in /usr; \#(taboo)"#,
+            #"1:41: local.cleanup_temp.roots[2]: "/proc/1" is not a directory for cleanups: the system lives in /proc; \#(taboo)"#,
+            #"1:50: local.cleanup_temp.roots[3]: "/run" is not a directory for cleanups: the system lives in /run; \#(taboo)"#,
             #"1:56: local.cleanup_temp.roots[4]: "/tmp/../etc" is not a directory for cleanups \#(rootRule)"#,
             #"1:69: local.cleanup_temp.roots[5]: "tmp" is not a directory for cleanups \#(rootRule); did you mean "/tmp"?"#,
             #"1:74: local.cleanup_temp.roots[6]: "/var/tmp/" is not a directory for cleanups \#(rootRule); did you mean "/var/tmp"?"#,

@@ -133,6 +133,18 @@ import Testing
         #expect(symptoms(&judge, .usage(.percent(10)), at: 20)["storage_readonly"]?.severity == .ok)
     }
 
+    @Test(
+        "what an error has locked is told from the first", arguments: ["emergency_ro", "shutdown"])
+    func failed(_ option: String) {
+        let failed = Mounts.entry("/data", superOptions: "rw,\(option),errors=remount-ro")
+        var judge = StorageJudge(Config())
+        var found = symptoms(&judge, .usage(.percent(100)), failed)
+        #expect(found["storage_readonly"]?.severity == .critical)
+        #expect(found["storage"]?.severity == nil, "nothing can be deleted there")
+        found = symptoms(&judge, .usage(.percent(10)), at: 5)
+        #expect(found["storage_readonly"]?.severity == .ok)
+    }
+
     @Test("what is unmounted is over, unless something else stands there") func unmounted() {
         var judge = StorageJudge(Config())
         _ = symptoms(&judge, .usage(.percent(99)))

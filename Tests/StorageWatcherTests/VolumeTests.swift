@@ -124,6 +124,26 @@ struct VolumeTests {
         #expect(again.first { $0.type == "storage_readonly" }?.severity == .ok)
     }
 
+    @Test(
+        "a file system that the kernel locks after an error is noticed",
+        .enabled(if: access("/sys/fs/ext4", F_OK) == 0, "needs the kernel's ext4"))
+    func failed() async throws {
+        let volume = try Volume(.ext4(megabytes: 16, inodes: nil))
+        try volume.remount("remount,errors=remount-ro")
+        let module = try CleanedNode().module(watching: volume.point)
+        _ = await module.sample(at: .later(0))
+        let mount = try #require(
+            MountTable.parse(try MountTable.readOwn()).last { $0.name == volume.point })
+        let device = mount.source.split(separator: "/").last ?? ""
+        let trigger = open("/sys/fs/ext4/\(device)/trigger_fs_error", O_WRONLY | O_CLOEXEC)
+        #expect(write(trigger, "a test", 6) == 6)
+        close(trigger)
+        #expect(mkdir(volume.point + "/new", 0o755) != 0)
+        let symptoms = await module.sample(at: .later(5)).symptoms
+        let found = symptoms.first { $0.type == "storage_readonly" }
+        #expect(found?.severity == .critical && found?.resource == volume.point)
+    }
+
     @Test("a file system that fills while it is cleaned does not keep the walk for ever")
     func racing() async throws {
         let volume = try Volume(.tmpfs(megabytes: 8))

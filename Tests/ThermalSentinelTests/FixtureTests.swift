@@ -48,7 +48,7 @@ import ThermalSentinel
         let expected = machine.expect.knobs
         let usable = module.knobs().filter { $0.obstacle == nil }
         #expect(Set(usable.map(\.path)) == Set(expected.keys.map { "/sys/" + $0 }))
-        let verbs = module.verbs()
+        let verbs = module.verbs().filter(\.isListed)
         #expect(verbs.map(\.name) == (expected.isEmpty ? [] : ["throttle_10", "throttle_50"]))
         guard let verb = verbs.last else { return }
 

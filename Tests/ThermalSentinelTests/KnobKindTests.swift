@@ -279,16 +279,6 @@ import Testing
             step: row.step)
         #expect(knob.target(percentLess: row.percent, original: 1) == row.result)
     }
-
-    @Test(
-        arguments: [
-            ("throttle_10", 10), ("throttle_50", 50), ("throttle_90", 90), ("throttle_1", 1),
-            ("throttle_0", nil), ("throttle_91", nil), ("throttle_", nil), ("throttle_05", nil),
-            ("throttle_-5", nil), ("throttle_+5", nil), ("redistribute", nil),
-        ] as [(String, Int?)])
-    func actionNames(_ row: (name: String, percent: Int?)) {
-        #expect(ThrottleVerb.percent(of: row.name) == row.percent)
-    }
 }
 
 /// One GPU with a power limit in memory; the arithmetic and the messages are what is tested here, the

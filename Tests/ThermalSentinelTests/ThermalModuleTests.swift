@@ -156,13 +156,12 @@ import ThermalSentinel
         #expect(module.knobs().isEmpty)
     }
 
-    @Test func actionsOfThePoliciesAreOffered() throws {
-        var config = Config()
-        let rungs = [Rung(action: "throttle_30"), Rung(action: "redistribute")]
-        config.policySet.policies = [Policy(type: "thermal", severity: .critical, ladder: rungs)]
+    @Test func everyThrottleIsOfferedAndTheUsualOnesAreListed() throws {
         let node = try ThrottledNode()
-        let module = ThermalModule(files: node.files, config: config)
-        #expect(module.verbs().map(\.name) == ["throttle_10", "throttle_30", "throttle_50"])
+        let module = ThermalModule(files: node.files, config: Config())
+        #expect(module.verbs().map(\.name) == (1...90).map { "throttle_\($0)" })
+        let listed = module.verbs().filter(\.isListed)
+        #expect(listed.map(\.name) == ["throttle_10", "throttle_50"])
         #expect(module.verbs().allSatisfy { $0.isReversible && $0.family == "throttle" })
         #expect(module.verbs().allSatisfy { $0.isRepeatable })
     }

@@ -160,7 +160,9 @@ package final class ShutdownVerb: Verb {
                         isTransient: error.isTransient, reason: "\(thing.text): \(error.reason)"))
             }
         }
-        let reasons = failures.map(\.reason)
+        // What the plan has left out is on the node's list, too, and runs on or never ran.
+        let leftOut = plan.effect["not_stopped"]?.array?.compactMap(\.string) ?? []
+        let reasons = failures.map(\.reason) + leftOut
         guard hasStopped || failures.isEmpty else {
             throw VerbFailure(
                 isTransient: failures.contains(where: \.isTransient),
@@ -186,7 +188,13 @@ package final class ShutdownVerb: Verb {
         let limit = try rest(of: times.act, until: end)
         // Before the attempt: half a stop is one that is taken back.
         memories.withLock { $0.stopped(thing, token) }
-        try control.stop(thing, limit: limit)
+        do throws(ServiceFailure) { try control.stop(thing, limit: limit) } catch {
+            // What can say is asked at the undo. Of what cannot, only the program's own word is known.
+            if state == .unknown, !error.isCutOff {
+                memories.withLock { $0.notStopped(thing, token) }
+            }
+            throw error
+        }
         guard state == .running else { return "stopped" }
         guard try settles(thing, at: .stopped, until: end) else {
             throw ServiceFailure(
@@ -332,6 +340,11 @@ private struct Memories: Sendable {
 
     mutating func stopped(_ thing: Config.NonEssential, _ token: Int64) {
         byToken[token]?.stopped.append(thing)
+    }
+
+    /// It was not stopped after all.
+    mutating func notStopped(_ thing: Config.NonEssential, _ token: Int64) {
+        byToken[token]?.stopped.removeAll { $0 == thing }
     }
 
     /// Whether this process has carried a plan out, or has taken part of it back.

@@ -135,7 +135,8 @@ package struct NodeControl: ThingControl {
         let code = try run(vector, limit)
         guard code == 0 else {
             throw ServiceFailure(
-                isTransient: true, reason: "\(vector[0]) (\(what)) ended with \(code)")
+                isTransient: true, reason: "\(vector[0]) (\(what)) ended with \(code)",
+                isCutOff: code >= 128)
         }
     }
 
@@ -148,7 +149,9 @@ package struct NodeControl: ThingControl {
         do throws(Subprocess.Failure) {
             return try Subprocess(program, Array(vector.dropFirst()), timeLimit: limit).complete()
         } catch {
-            throw ServiceFailure(isTransient: true, reason: error.description)
+            let isCutOff = if case .notStarted = error { false } else { true }
+            throw ServiceFailure(
+                isTransient: true, reason: error.description, isCutOff: isCutOff)
         }
     }
 }

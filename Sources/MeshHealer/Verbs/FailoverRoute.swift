@@ -104,10 +104,28 @@ struct FailoverRoute: Verb {
             table: setting.table)
     }
 
+    /// Refuses a route that no packet would take, since another to the same place comes before it.
+    private func checkMetric(
+        _ new: NetworkRoute, _ links: [NetworkLink]
+    ) throws(VerbFailure) {
+        let all: [NetworkRoute]
+        do throws(NetlinkFailure) {
+            all = try NetworkRoutes.all(isV6: new.prefix.address.isV6)
+        } catch { throw MeshToolkit.transient("\(error)") }
+        let better = all.filter { $0.comesBefore(new) }
+        guard let first = better.min(by: { $0.comesBefore($1) }) else { return }
+        let device = links.first { $0.index == first.device }.map { " through \($0.name)" } ?? ""
+        throw MeshToolkit.permanent(
+            "local.mesh.routes: table \(new.table) has a route to \(new.prefix)\(device) with metric "
+                + "\(first.metric), which comes before one with metric \(new.metric): the other way "
+                + "would not be taken; write metric: \(first.metric)")
+    }
+
     /// What to do, and what was before; `nil`: nothing, it is so already.
     private func record(
         _ new: NetworkRoute, _ device: String, _ held: [RouteRecord], _ links: [NetworkLink]
     ) throws(VerbFailure) -> RouteRecord? {
+        try checkMetric(new, links)
         let current = try exact(new)
         let other = held.first { $0.new.isSamePlace(as: new) }
         if let current, current.isSameWay(as: new), other == nil { return nil }

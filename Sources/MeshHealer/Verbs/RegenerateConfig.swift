@@ -96,6 +96,12 @@ struct RegenerateConfig: Verb {
         let repair = WireGuardRepair(toolkit: toolkit)
         let running = repair.runningKey(name)
         guard let key = running ?? old?.privateKey else {
+            let unread = unread(name)
+            guard unread.isEmpty else {
+                throw MeshToolkit.permanent(
+                    "whether \(name) has a key could not be read, and a new one is never made: "
+                        + unread.joined(separator: "; "))
+            }
             throw MeshToolkit.permanent(
                 "the node's own key is neither in the interface \(name) nor in \(path); a new one is "
                     + "never made")
@@ -125,6 +131,21 @@ struct RegenerateConfig: Verb {
         }
         return Composed(
             content: try runningText(name, old), source: "what runs", keySource: keySource)
+    }
+
+    /// Why the places that may hold the node's own key could not be read; empty: they could.
+    private func unread(_ name: String) -> [String] {
+        var reasons: [String] = []
+        if let link = try? toolkit.link(name), toolkit.network.isWireGuard(link) {
+            do throws(WireGuardFailure) { _ = try toolkit.network.device(link) } catch {
+                reasons.append(error.reason)
+            }
+        }
+        do throws(FileFailure) {
+            let path = NodeNetwork.path(name)
+            _ = try HostFiles(root: toolkit.root).read(path, limit: WireGuardConf.limit)
+        } catch { if error.errno != ENOENT { reasons.append("\(error)") } }
+        return reasons
     }
 
     /// What runs, as a file, with those lines of the old one that are for `wg-quick`.

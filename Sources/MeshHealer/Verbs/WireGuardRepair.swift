@@ -269,8 +269,8 @@ struct WireGuardRepair: Sendable {
         {
             failure = "\(name) is there, and has been given no private key"
         }
-        let isMade = failure == nil && running == nil
-        toolkit.end(name, made: isMade ? try? toolkit.link(name) : nil, running: running)
+        let made = failure == nil ? try? toolkit.link(name) : nil
+        toolkit.end(name, made: made, running: running)
         if let failure {
             throw MeshToolkit.transient(([failure] + strays).joined(separator: "; "))
         }

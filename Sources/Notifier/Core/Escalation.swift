@@ -49,7 +49,7 @@ package struct Escalation: Sendable, Equatable {
         if let resource = event["resource"]?.string { lines.append("Resource: \(resource)") }
         if let reason = event["reason"]?.string { lines.append("Why you: \(shortened(reason))") }
         lines.append("Since: \(event["timestamp"]?.string ?? "now")")
-        lines.append("More: skos explain \(incident)")
+        lines.append("More: skos explain \(Name.shellWord(incident))")
         return lines.joined(separator: "\n")
     }
 

@@ -39,7 +39,8 @@ extension Doctor {
                 "incident", .warn,
                 "\(symptom) \(incident.text("severity")), \(incident.text("phase"))"
                     + (message.isEmpty ? "" : ": \(message)"),
-                remedy: "`skos explain \(incident.text("incident"))` tells what was done about it")
+                remedy: Text.command("explain", incident.text("incident"))
+                    + " tells what was done about it")
         }
         if own.count > listedIncidents {
             findings.append(
@@ -65,12 +66,14 @@ extension Doctor {
         func isPossible(_ action: String) -> Bool {
             guard action != ActionTable.alertHuman else { return true }
             let isAllowed = local.allowedActions?.contains(action) ?? true
-            return offered.contains(action) && isAllowed && !local.deniedActions.contains(action)
+            return ActionTable.isOffered(action, among: offered) && isAllowed
+                && !local.deniedActions.contains(action)
         }
         let policies = answer.list("policies").filter { !$0.strings("ladder").isEmpty }
         let named = Set(policies.flatMap { $0.strings("ladder") })
         var findings = named.filter { !isPossible($0) }.sorted().map { action in
-            let (grade, reason) = obstacle(to: action, isOffered: offered.contains(action))
+            let (grade, reason) = obstacle(
+                to: action, isOffered: ActionTable.isOffered(action, among: offered))
             return Finding("action", grade, "\(action) is not done here: \(reason)")
         }
         let idle = policies.filter { !$0.strings("ladder").contains(where: isPossible) }

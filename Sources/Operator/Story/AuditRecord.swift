@@ -9,9 +9,10 @@ struct AuditRecord: Sendable {
     /// Its JSON, with the place as its first member; the alert's own place is `alert_sequence`.
     var object: JSON.Object
 
-    /// - Returns: `nil` for a message that is no record.
+    /// - Returns: `nil` for a message that is no record, because it carries no hash or is not readable.
     init?(_ message: BusMessage) {
         guard let sequence = message.metadata?.streamSequence,
+            message.header(AuditChain.hashHeader) != nil,
             let members = message.withPayload({ try? JSON.parse($0).object })
         else { return nil }
         self.sequence = sequence

@@ -103,7 +103,7 @@ struct StoryTeller: Sendable {
         let gap = leftOut["after"]?.integer ?? 0
         let inForce = Self.inForce(own.filter { $0["sequence"]?.integer ?? .max > gap })
         if !inForce.isEmpty {
-            let list = inForce.map { "`skos undo \($0)`" }.joined(separator: ", ")
+            let list = inForce.map { Text.command("undo", $0) }.joined(separator: ", ")
             text += "\n  in force on the node; to take it back: \(Text.safe(list))"
         }
         return text

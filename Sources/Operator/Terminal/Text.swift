@@ -13,6 +13,14 @@ package enum Text {
         }
     }
 
+    /// A command that people are told to paste into a shell, about something with a foreign name. Backticks
+    /// stand around it only where the name has none of its own, nor anything else that a shell reads.
+    package static func command(_ verb: String, _ name: String) -> String {
+        let name = safe(name)
+        let word = Name.shellWord(name)
+        return word == name ? "`skos \(verb) \(word)`" : "skos \(verb) \(word)"
+    }
+
     /// Foreign text in quotes, short.
     package static func quoted(_ text: String) -> String { Name.quoted(safe(text)) }
 

@@ -48,14 +48,13 @@ extension Program {
         if last > 0 {
             try await stream.read(max(1, stream.info.firstSequence)...last) { message in
                 guard let sequence = message.metadata?.streamSequence else { return true }
-                hash = message.header(AuditChain.hashHeader) ?? ""
+                let record = ChainedRecord(
+                    sequence: sequence, subject: message.subject,
+                    previous: message.header(AuditChain.previousHeader) ?? "",
+                    hash: message.header(AuditChain.hashHeader) ?? "", payload: message.payload)
+                if !record.isForeign { hash = record.hash }
                 count += 1
-                output.write(
-                    AuditExport.line(
-                        ChainedRecord(
-                            sequence: sequence, subject: message.subject,
-                            previous: message.header(AuditChain.previousHeader) ?? "", hash: hash,
-                            payload: message.payload)) + [UInt8(ascii: "\n")])
+                output.write(AuditExport.line(record) + [UInt8(ascii: "\n")])
                 return !output.isClosed && sequence < last
             }
         }

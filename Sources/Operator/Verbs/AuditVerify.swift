@@ -9,7 +9,8 @@ extension Program {
             details:
                 "Walks the chain of hashes from the first record to the last, in the stream, or "
                 + "in a file that `skos audit export` wrote. Names every place where a record was "
-                + "edited, is missing, or does not stand where it belongs, and exits with 1 then.",
+                + "edited, is missing, does not stand where it belongs, or is none, and exits with 1 "
+                + "then.",
             parameters: [
                 Parameter("FILE", .optional, isFile: true, "an export, - for standard input")
             ],
@@ -98,16 +99,12 @@ struct AuditCheck {
 
     private mutating func take(_ message: BusMessage) {
         guard let sequence = message.metadata?.streamSequence else { return }
-        let previous = message.header(AuditChain.previousHeader)
-        let hash = message.header(AuditChain.hashHeader)
-        if previous == nil || hash == nil {
-            report(
-                sequence, "link: it carries no hashes, so no coordinator wrote it", line: nil)
-        }
         check(
             ChainedRecord(
-                sequence: sequence, subject: message.subject, previous: previous ?? "",
-                hash: hash ?? "", payload: message.payload), line: nil)
+                sequence: sequence, subject: message.subject,
+                previous: message.header(AuditChain.previousHeader) ?? "",
+                hash: message.header(AuditChain.hashHeader) ?? "", payload: message.payload),
+            line: nil)
     }
 
     private mutating func check(_ record: ChainedRecord, line: Int?) {
@@ -151,7 +148,7 @@ struct AuditCheck {
             var answer: JSON.Object = [
                 "sound": .bool(isSound), "records": .integer(Int64(count)),
                 "head": [
-                    "sequence": .integer(Int64(clamping: verifier.sequence)),
+                    "sequence": .integer(Int64(clamping: verifier.head)),
                     "hash": .string(verifier.hash),
                 ],
                 "fault_count": .integer(Int64(faultCount)), "faults": .array(faults),
@@ -167,7 +164,7 @@ struct AuditCheck {
         let found = isSound ? "all as they were written" : Text.count(faultCount, "fault")
         context.out.write(
             style.paint("\(Text.count(count, "record")): \(found)", isSound ? .green : .red) + "\n")
-        context.out.write("head: record \(verifier.sequence), \(verifier.hash)\n")
+        context.out.write("head: record \(verifier.head), \(verifier.hash)\n")
         guard !settings.isEmpty, isSound else { return }
         context.out.write("the stream denies deletion and purging\n")
     }

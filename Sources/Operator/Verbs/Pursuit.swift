@@ -156,9 +156,8 @@ extension Pursuit.State {
             }
             return .init(
                 code: .done,
-                text:
-                    "\(record.text("action")) is in force; `skos undo \(record.text("action_id"))` "
-                    + "takes it back.")
+                text: "\(record.text("action")) is in force; "
+                    + Text.command("undo", record.text("action_id")) + " takes it back.")
         default: return nil
         }
     }
@@ -180,9 +179,8 @@ extension Pursuit.State {
     private static func known(_ incident: String) -> Pursuit.Conclusion {
         .init(
             code: .done,
-            text:
-                "The incident is known; `skos explain \(incident)` tells what is being done about "
-                + "it.")
+            text: "The incident is known; \(Text.command("explain", incident)) tells what is being "
+                + "done about it.")
     }
 
     /// What it means that no more came.
@@ -192,8 +190,8 @@ extension Pursuit.State {
         if let incident {
             return .init(
                 code: .failed,
-                text: "Nothing has been done within \(Text.short(limit)); `skos explain "
-                    + "\(incident)` tells how it stands.")
+                text: "Nothing has been done within \(Text.short(limit)); "
+                    + Text.command("explain", incident) + " tells how it stands.")
         }
         if alert.severity == .ok {
             return .init(

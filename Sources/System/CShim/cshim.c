@@ -175,3 +175,7 @@ int skos_make_memory_file(void) {
     int descriptor = memfd_create("skos", MFD_CLOEXEC);
     return descriptor >= 0 ? descriptor : -errno;
 }
+
+int skos_reserve(int descriptor, long long offset, long long bytes) {
+    return fallocate(descriptor, FALLOC_FL_KEEP_SIZE, offset, bytes) == 0 ? 0 : -errno;
+}

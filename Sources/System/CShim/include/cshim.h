@@ -50,4 +50,7 @@ int skos_sync_filesystem(int descriptor);
 /// Makes an empty file that is in memory only and ends with its last descriptor. Returns that, or -errno.
 int skos_make_memory_file(void);
 
+/// Sets blocks aside for `bytes` bytes of a file from `offset` on; its length stays as it is. Returns 0, or -errno.
+int skos_reserve(int descriptor, long long offset, long long bytes);
+
 #endif
