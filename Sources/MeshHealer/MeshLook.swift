@@ -22,14 +22,16 @@ extension MeshModule {
         let found = named.filter { isSick($0) || network.isWireGuard($0) }
         let names = Set(found.map(\.name))
         let devices = read(found)
-        let young = note(found, unfinished, config, at: now)
+        let quickRuns = quickRuns(named, found, at: now)
+        let young = note(found, unfinished, quickRuns, config, at: now)
         var looks: [InterfaceLook] = []
-        var room = MeshWatch.peerLimit
+        let judged = judged(devices, config)
         for link in found {
             var look = InterfaceLook(name: link.name, link: link)
             look.isUnfinished = young.contains(link.name)
             switch devices[link.name] {
-            case .success(let device): fill(&look, link, device, config, links, &room, at: now)
+            case .success(let device):
+                fill(&look, link, device, config, links, judged[link.name] ?? [], at: now)
             case .failure(let failure):
                 look.failure = failure.reason
                 look.isDenied = failure.isDenied
@@ -39,9 +41,11 @@ extension MeshModule {
             }
             looks.append(look)
         }
-        looks += lapsed(named.filter { !names.contains($0.name) })
+        looks += lapsed(
+            named.filter { !names.contains($0.name) }, unfinished.union(quickRuns), at: now)
         noteLeftBehind(links, config, at: now)
-        looks += missing(links, config, at: now)
+        looks += missing(links, quickRuns, config, at: now)
+        toolkit.note(presences: state.withLock { $0.seen.compactMapValues(\.presence) }, at: now)
         let keys = Set(looks.flatMap { $0.peers.map(\.key) })
         // A failed read says nothing about which peers there are.
         let unread = Set(looks.filter { !$0.isRemoved && $0.device == nil }.map(\.name))
@@ -105,15 +109,24 @@ extension MeshModule {
 
     /// The interfaces that are there and were of WireGuard, and of which nothing says that they still
     /// are: somebody has removed their socket.
-    private func lapsed(_ others: [NetworkLink]) -> [InterfaceLook] {
+    private func lapsed(
+        _ others: [NetworkLink], _ unfinished: Set<String>, at now: Timestamp
+    ) -> [InterfaceLook] {
         others.compactMap { link in
-            // Those that nobody here has seen were made by `wireguard-go`.
-            guard let seen = state.withLock({ $0.seen[link.name] }),
-                (seen.kind ?? "tun") == link.kind
-            else { return nil }
+            let isYoung: Bool? = state.withLock { state in
+                // Those that nobody here has seen were made by `wireguard-go`.
+                guard let seen = state.seen[link.name], (seen.kind ?? "tun") == link.kind else {
+                    return nil
+                }
+                var presence = presence(of: link, seen, isFirst: false, at: now)
+                presence.take(link, at: now)
+                state.seen[link.name]?.presence = presence
+                return presence.isUnderWay(at: now)
+            }
+            guard let isYoung else { return nil }
             var look = InterfaceLook(name: link.name, link: link)
-            // Of one that is new the program has no socket yet, and somebody is about to switch it on.
-            look.isUnfinished = !link.isUp && seen.presence?.index != link.index
+            // The program of one that somebody is making has no socket yet.
+            look.isUnfinished = isYoung || unfinished.contains(link.name)
             look.failure = "the socket of its program is not there"
             return look
         }
@@ -122,7 +135,8 @@ extension MeshModule {
     /// Notes which interfaces there are; returns those that are being made, as far as can be told: they may
     /// yet go again, and then are lost as before.
     private func note(
-        _ found: [NetworkLink], _ unfinished: Set<String>, _ config: Config, at now: Timestamp
+        _ found: [NetworkLink], _ unfinished: Set<String>, _ quickRuns: Set<String>,
+        _ config: Config, at now: Timestamp
     ) -> Set<String> {
         let going = toolkit.going
         let (young, isNew) = state.withLock { state in
@@ -134,18 +148,21 @@ extension MeshModule {
             var young: Set<String> = []
             for link in found {
                 var seen = Seen(kind: link.kind, loss: state.seen[link.name]?.loss)
-                var presence =
-                    state.seen[link.name]?.presence.flatMap { $0.index == link.index ? $0 : nil }
-                    ?? Presence(link, isFirst: !state.hasLooked, at: now)
+                var presence = presence(
+                    of: link, state.seen[link.name], isFirst: !state.hasLooked, at: now)
                 presence.take(link, at: now)
                 seen.presence = presence
                 // Should what goes on fail yet, it takes the interface away, which is lost then.
                 let goesOn = going.contains(link.name)
-                let isAtWork = unfinished.contains(link.name) && !goesOn
-                let isMade = toolkit.hasMade(link) || !goesOn && presence.isBack(at: now)
+                // A PostUp may take any time: what has been on for long enough is there.
+                let isBusy = quickRuns.contains(link.name) && !presence.isBack(at: now)
+                let isAtWork = (unfinished.contains(link.name) || isBusy) && !goesOn
+                let hasMade = toolkit.hasMade(link)
+                let isMade = hasMade || !goesOn && presence.isBack(at: now)
                 let isBack = link.isUp && isMade && !isAtWork
                 if isBack, !goesOn { seen.loss = nil }
-                let isYoung = link.isUp ? seen.loss != nil && !isBack : presence.isNew(at: now)
+                let isUnderWay = presence.isUnderWay(at: now) && !hasMade
+                let isYoung = isUnderWay || link.isUp && seen.loss != nil && !isBack
                 if isYoung || isAtWork { young.insert(link.name) }
                 state.seen[link.name] = seen
             }
@@ -180,7 +197,7 @@ extension MeshModule {
 
     /// The interfaces that were there, or that are named, and are not there now.
     private func missing(
-        _ links: [NetworkLink], _ config: Config, at now: Timestamp
+        _ links: [NetworkLink], _ quickRuns: Set<String>, _ config: Config, at now: Timestamp
     ) -> [InterfaceLook] {
         let named = Set(config.mesh.interfaces.filter(isName))
         let present = Set(links.map(\.name))
@@ -190,6 +207,11 @@ extension MeshModule {
             var look = InterfaceLook(name: name)
             // The next one by this name is another one.
             state.withLock { $0.seen[name]?.presence = nil }
+            // It may be about to make it again; what it has taken down was not lost.
+            guard !quickRuns.contains(name) else {
+                look.failure = "wg-quick is at work on it"
+                return look
+            }
             guard waited < SickList.timeLimit else {
                 look.failure = "there was no time to ask what became of it"
                 return look
@@ -224,7 +246,7 @@ extension MeshModule {
 
     private func fill(
         _ look: inout InterfaceLook, _ link: NetworkLink, _ device: WireGuardDevice,
-        _ config: Config, _ links: [NetworkLink], _ room: inout Int, at now: Timestamp
+        _ config: Config, _ links: [NetworkLink], _ judged: [WireGuardPeer], at now: Timestamp
     ) {
         look.device = device
         if link.isUp { toolkit.remember(link) }
@@ -244,8 +266,7 @@ extension MeshModule {
         case .failure(let failure): look.fileFault = failure.reason
         case nil: break
         }
-        look.peers = facts(device, look.configured, config, links, room, at: now)
-        room -= look.peers.count
+        look.peers = facts(device, judged, look.configured, config, links, at: now)
     }
 
     /// What the file says, parsed again only when it has changed.
@@ -272,15 +293,28 @@ extension MeshModule {
         return file
     }
 
+    /// The peers that are judged, of all interfaces.
+    private func judged(
+        _ answers: [String: Result<WireGuardDevice, WireGuardFailure>], _ config: Config
+    ) -> [String: [WireGuardPeer]] {
+        let devices = answers.values.compactMap { try? $0.get() }
+        var choice = PeerChoice(limit: MeshWatch.peerLimit)
+        (choice.first, choice.known) = state.withLock { ($0.watch.troubledPeers, $0.watch.known) }
+        for peer in config.local.mesh.routes.map(\.peer) where !peer.isEmpty {
+            choice.first.formUnion(devices.map { .init(interface: $0.name, peer: peer) })
+        }
+        return choice.judged(devices)
+    }
+
     private func facts(
-        _ device: WireGuardDevice, _ configured: [ConfiguredPeer]?, _ config: Config,
-        _ links: [NetworkLink], _ room: Int, at now: Timestamp
+        _ device: WireGuardDevice, _ judged: [WireGuardPeer], _ configured: [ConfiguredPeer]?,
+        _ config: Config, _ links: [NetworkLink], at now: Timestamp
     ) -> [(key: EchoBook.Key, facts: PeerFacts)] {
         let written = Dictionary(
             (configured ?? []).map { ($0.publicKey, $0) }, uniquingKeysWith: { first, _ in first })
         // Asking for the ways of hundreds of peers each time would be too much.
         let asksWays = device.peers.count <= EchoProbe.targetLimit
-        return device.peers.prefix(room).map { peer in
+        return judged.map { peer in
             let key = EchoBook.Key(interface: device.name, peer: peer.publicKey)
             var facts = PeerFacts()
             facts.handshake = peer.handshake

@@ -18,6 +18,8 @@ package protocol MeshNetwork: Sendable {
     func leftBehind(_ isMeant: (String) -> Bool) -> [String]
     /// Whether systemd says that the unit of an interface was stopped, and has not failed.
     func isStopped(_ name: String) -> Bool
+    /// The interfaces on which `wg-quick` is at work just now, whoever runs it.
+    func quickRuns() -> Set<String>
     /// Where the kernel would send a packet; `nil`: it does not say.
     func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way?
     /// The ranges that are routed out of a link, of one family; `nil`: the kernel does not say.
@@ -88,6 +90,8 @@ package struct NodeNetwork: MeshNetwork {
         return Systemd.isRunning(root) && Systemd.isActive(unit) == false
             && !Systemd.hasFailed(unit)
     }
+
+    package func quickRuns() -> Set<String> { QuickRuns.names(root) }
 
     package func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way? {
         try? NetworkRoutes.way(to: address, mark: mark)

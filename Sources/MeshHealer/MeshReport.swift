@@ -225,6 +225,8 @@ enum MeshReport {
         var entry: JSON.Object = ["name": .string(look.name), "state": .string(state)]
         if let device = look.device {
             entry["peers"] = .integer(Int64(device.peers.count))
+            let others = device.peers.count - look.peers.count
+            if others > 0 { entry["peers_not_judged"] = .integer(Int64(others)) }
             entry["listen_port"] = .integer(Int64(device.listenPort))
         }
         entry["reason"] = (look.failure ?? look.mishap).map(JSON.string)

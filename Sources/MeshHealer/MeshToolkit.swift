@@ -98,6 +98,43 @@ final class MeshToolkit: Sendable {
         work.withLock { $0.made[link.name] == link.index }
     }
 
+    /// The interfaces that were there when it was looked last, and when that was, by the clock of looks and
+    /// by this one; `nil`: nobody has looked.
+    private let seen = Mutex<(presences: [String: Presence], at: Timestamp, now: Duration)?>(nil)
+
+    func note(presences: [String: Presence], at now: Timestamp) {
+        seen.withLock { $0 = (presences, now, SteadyClock.sinceBoot()) }
+    }
+
+    /// Refuses to touch an interface that somebody else is making, as far as can be told: whoever finds it
+    /// switched on, or an address on it, that he has not put there, gives up and takes it away.
+    func checkFinished(_ name: String) throws(VerbFailure) {
+        // What actions have started here is known.
+        guard !unfinished.contains(name) else { return }
+        guard let link = try link(name) else { return try checkQuiet(name) }
+        guard !hasMade(link) else { return }
+        guard matches(name, config.mesh.interfaces), let seen = seen.withLock({ $0 }) else {
+            return try checkQuiet(name)
+        }
+        guard let presence = seen.presences[name], presence.index == link.index else {
+            guard network.isWireGuard(link) || seen.presences[name] != nil else { return }
+            throw Self.transient(
+                "\(name) has appeared since it was looked at last: somebody may be making it")
+        }
+        let now = seen.at + (SteadyClock.sinceBoot() - seen.now)
+        // A PostUp may take any time: what has been on for long enough is there.
+        if !link.isUp || !presence.isBack(at: now) { try checkQuiet(name) }
+        guard presence.isUnderWay(at: now) else { return }
+        throw Self.transient(
+            "\(name) has appeared within \(Presence.newTime.components.seconds) s and is not complete: "
+                + "somebody may be making it")
+    }
+
+    private func checkQuiet(_ name: String) throws(VerbFailure) {
+        guard network.quickRuns().contains(name) else { return }
+        throw Self.transient("wg-quick is at work on \(name), and must not be disturbed")
+    }
+
     /// Peers that answer no echo, and when they were heard last at the place where they are.
     private let heard = Mutex<[EchoBook.Key: Timestamp]>([:])
 

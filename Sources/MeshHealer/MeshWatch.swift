@@ -39,6 +39,14 @@ package struct InterfaceLook: Sendable {
         self.link = link
     }
 
+    /// Its peers that there was no room for.
+    var unjudged: [EchoBook.Key] {
+        guard let device, device.peers.count > peers.count else { return [] }
+        let judged = Set(peers.map(\.key))
+        return device.peers.map { .init(interface: name, peer: $0.publicKey) }
+            .filter { !judged.contains($0) }
+    }
+
     /// Somebody has removed it, and its peers with it.
     var isRemoved: Bool { link == nil && mishap == nil && failure == nil }
     /// What can be known of it is known.
@@ -102,6 +110,17 @@ package struct MeshWatch: Sendable {
         Set(raised.keys.map { EchoBook.Key(resource: $0.resource).interface })
     }
 
+    /// The peers about whom something is raised, one by one or as one.
+    var troubledPeers: Set<EchoBook.Key> {
+        let single = raised.keys.map { EchoBook.Key(resource: $0.resource) }
+        return crowds.values.reduce(into: Set(single.filter { !$0.peer.isEmpty })) {
+            $0.formUnion($1)
+        }
+    }
+
+    /// The peers that have been judged.
+    var known: Set<EchoBook.Key> { Set(peers.keys) }
+
     /// Takes one look at all interfaces.
     package mutating func observe(_ looks: [InterfaceLook], at now: Timestamp) -> [Symptom] {
         // First of all, should there be too many.
@@ -113,11 +132,13 @@ package struct MeshWatch: Sendable {
                 && !EchoBook.Key(resource: thing.resource).peer.isEmpty
         }
         var room = Self.faultLimit - single
+        let troubledPeers = troubledPeers
         for look in looks where !look.isRemoved {
             let tunnel = EchoBook.Key(interface: look.name, peer: "")
             present.insert(tunnel)
             if look.isUnfinished { held.insert(tunnel) }
-            guard look.isRead else {
+            // Amid its making, peers are not routed yet, and all may go again.
+            guard look.isRead, !look.isUnfinished else {
                 let known = Array(peers.keys) + raised.keys.map { .init(resource: $0.resource) }
                 let own = known.filter { $0.interface == look.name } + [tunnel]
                 present.formUnion(own)
@@ -125,10 +146,14 @@ package struct MeshWatch: Sendable {
                 continue
             }
             present.formUnion(look.peers.map(\.key))
+            // Those that there was no room for are there all the same.
+            let others = look.unjudged.filter(troubledPeers.contains)
+            present.formUnion(others)
+            held.formUnion(others)
             symptoms += judge(look, &held, &room, at: now)
             symptoms += drift(look, &present, at: now)
         }
-        let read = Set(looks.filter(\.isRead).map(\.name))
+        let read = Set(looks.filter { $0.isRead && !$0.isUnfinished }.map(\.name))
         symptoms += lasting(held, read, said: symptoms)
         symptoms += forget(allBut: present)
         return admit(symptoms)

@@ -253,7 +253,7 @@ struct LossTests {
         course.change { $0.links[1] = link }
         await course.look(20)
         course.change { $0.links[1].flags = 0x41 }
-        await course.look()
+        await course.look(3)
         #expect(course.severity("tunnel_down", "wg1") == .ok)
         course.change { $0.links[1].flags = 0 }
         await course.look()
@@ -297,7 +297,7 @@ struct LossTests {
             node.links = [link]
             node.disguised = []
         }
-        await course.look()
+        await course.look(3)
         #expect(course.severity("tunnel_down", "wg0") == .ok)
         // Off once it was on it is off, whether its program has a socket or not.
         course.change { node in

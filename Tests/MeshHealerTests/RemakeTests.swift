@@ -93,6 +93,52 @@ struct RemakeTests {
         }
     }
 
+    @Test("a route that stands in for the tunnel's steps aside while it is made, and is back then")
+    func standIn() async throws {
+        let tunnels = try Tunnels()
+        try tunnels.connectOtherWay()
+        let (space, tunnel) = (tunnels.space("a"), tunnels.tunnel("a"))
+        try tunnels.writeFile(
+            tunnels.text().replacingOccurrences(
+                of: "10.88.0.2/32", with: "10.88.0.2/32, 10.66.0.0/24")
+        )
+        try tunnels.ip("-n", space, "route", "add", "10.66.0.0/24", "dev", tunnel)
+        let toolkit = toolkit(tunnels) { config in
+            var route = Config.FailoverRoute(prefix: "10.66.0.0/24", device: tunnels.otherCable)
+            route.via = "10.99.3.2"
+            route.interface = tunnel
+            config.local.mesh.routes = [route]
+        }
+        tunnels.stop("b")
+        let failover = FailoverRoute(toolkit: toolkit)
+        let call = VerbCall(parameters: ["resource": .string(tunnels.resource("b"))])
+        let plan = try await inside(space) { try failover.plan(call) }
+        _ = try await inside(space) { try failover.execute(plan) }
+        let moved = try tunnels.ip("-n", space, "route", "show", "10.66.0.0/24")
+        #expect(moved.contains("dev \(tunnels.otherCable)"), "\(moved)")
+        tunnels.stop("a")
+        let done = try await tunnels.perform(RestartWireGuard(toolkit: toolkit), tunnel)
+        #expect(steps(done.result) == ["wg_quick_up"], "\(done)")
+        #expect("\(done)".contains("10.66.0.0/24 stepped aside"), "\(done)")
+        #expect(try tunnels.ip("-n", space, "route", "show", "10.66.0.0/24") == moved)
+        try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.3")
+        _ = try await inside(space) { try failover.undo(plan.undo, remaining: []) }
+        let after = try tunnels.ip("-n", space, "route", "show", "10.66.0.0/24")
+        #expect(after.contains("dev \(tunnel)"), "\(after)")
+        #expect(!after.contains(tunnels.otherCable), "\(after)")
+        // When that fails they are back as well.
+        _ = try await inside(space) { try failover.execute(plan) }
+        try tunnels.killQuick()
+        try tunnels.writeFile(
+            tunnels.text().replacingOccurrences(
+                of: "[Interface]", with: "[Interface]\nPostUp = false"
+            )
+            .replacingOccurrences(of: "10.88.0.2/32", with: "10.88.0.2/32, 10.66.0.0/24"))
+        let failed = try await tunnels.perform(RestartWireGuard(toolkit: toolkit), tunnel)
+        #expect(failed.reason.contains("exit code 1"), "\(failed)")
+        #expect(try tunnels.ip("-n", space, "route", "show", "10.66.0.0/24") == moved)
+    }
+
     @Test("a route that is lost from a table of its own is put back there, and nowhere else")
     func table() async throws {
         let tunnels = try Tunnels()

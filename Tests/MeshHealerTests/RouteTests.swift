@@ -285,6 +285,7 @@ final class RealRoutes: MeshNetwork {
     func mishap(_ name: String) throws(WireGuardFailure) -> Mishap? { try base.mishap(name) }
     func leftBehind(_ isMeant: (String) -> Bool) -> [String] { base.leftBehind(isMeant) }
     func isStopped(_ name: String) -> Bool { base.isStopped(name) }
+    func quickRuns() -> Set<String> { base.quickRuns() }
     func ranges(inTable table: Int, isV6: Bool) -> [IPPrefix]? {
         base.ranges(inTable: table, isV6: isV6)
     }

@@ -21,6 +21,8 @@ final class FakeNetwork: MeshNetwork {
         var leftBehind: Set<String> = []
         /// Interfaces whose units somebody has stopped.
         var stopped: Set<String> = []
+        /// Interfaces on which somebody's `wg-quick` is at work.
+        var quickRuns: Set<String> = []
         /// Why nobody knows what became of an interface.
         var riddles: [String: String] = [:]
         /// The names of interfaces that were asked after.
@@ -91,6 +93,8 @@ final class FakeNetwork: MeshNetwork {
     }
 
     func isStopped(_ name: String) -> Bool { node.withLock { $0.stopped.contains(name) } }
+
+    func quickRuns() -> Set<String> { node.withLock { $0.quickRuns } }
 
     func way(to address: IPAddress, mark: UInt32) -> NetworkRoutes.Way? {
         node.withLock { node in

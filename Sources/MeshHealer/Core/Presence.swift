@@ -15,14 +15,17 @@ struct Presence: Sendable, Equatable {
     static let backTime: Duration = .seconds(10)
 
     let index: Int32
-    private let grace: Duration
+    /// It was there when the agent was started.
+    private let isFirst: Bool
     private var since: Timestamp
     private var wasUp = false
     private var upSince: Timestamp?
+    /// It has been on for long enough once.
+    private var isComplete = false
 
     init(_ link: NetworkLink, isFirst: Bool, at now: Timestamp) {
         index = link.index
-        grace = isFirst ? Self.firstTime : Self.newTime
+        self.isFirst = isFirst
         since = now
     }
 
@@ -32,10 +35,19 @@ struct Presence: Sendable, Equatable {
         since = min(since, now)
         wasUp = wasUp || link.isUp
         upSince = link.isUp ? min(upSince ?? now, now) : nil
+        isComplete = isComplete || isBack(at: now)
     }
 
     /// Whether somebody may be about to switch it on.
-    func isNew(at now: Timestamp) -> Bool { !wasUp && now - since < grace }
+    func isNew(at now: Timestamp) -> Bool {
+        !wasUp && now - since < (isFirst ? Self.firstTime : Self.newTime)
+    }
+
+    /// Whether somebody may still be making it: to be switched on is not the end of that, routes follow.
+    func isUnderWay(at now: Timestamp) -> Bool {
+        guard upSince != nil else { return isNew(at: now) }
+        return !isFirst && !isComplete && !isBack(at: now) && now - since < Self.newTime
+    }
 
     /// Whether one that was lost is back.
     func isBack(at now: Timestamp) -> Bool { upSince.map { now - $0 >= Self.backTime } ?? false }

@@ -26,6 +26,7 @@ struct RegenerateConfig: Verb {
         let subject = try toolkit.subject(call.parameters)
         let name = subject.interface
         try toolkit.checkRights(name)
+        try toolkit.checkFinished(name)
         let text = try compose(name)
         let path = NodeNetwork.path(name)
         let old = toolkit.network.configuration(name)

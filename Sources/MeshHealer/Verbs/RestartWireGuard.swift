@@ -80,6 +80,7 @@ struct RestartWireGuard: Verb {
     func plan(_ call: VerbCall) throws(VerbFailure) -> VerbPlan {
         let subject = try toolkit.subject(call.parameters)
         try toolkit.checkRights(subject.interface)
+        try toolkit.checkFinished(subject.interface)
         var intent = try intent(subject)
         if let peace = intent.peace {
             let effect: JSON.Object = [
@@ -308,6 +309,8 @@ struct RestartWireGuard: Verb {
         for step in steps {
             let left = end - SteadyClock.sinceBoot()
             guard left > .seconds(1) else { break }
+            // Right before, once more.
+            try toolkit.checkFinished(subject.interface)
             let startedAt = SteadyClock.wallTime()
             var entry: JSON.Object = ["step": .string(step.rawValue)]
             do throws(VerbFailure) {
@@ -341,6 +344,16 @@ struct RestartWireGuard: Verb {
         return try WireGuardRepair(toolkit: toolkit).difference(link, subject.peer).isEmpty
     }
 
+    /// Whether a tunnel that is switched on is one: it says how it is, has peers where its file names some,
+    /// and nobody is about to take it away.
+    private func isComplete(_ link: NetworkLink, _ step: Step) -> Bool {
+        if step == .linkUp, toolkit.network.quickRuns().contains(link.name) { return false }
+        guard let device = try? toolkit.network.device(link) else { return false }
+        guard device.peers.isEmpty, case .success(let conf) = toolkit.configuration(link.name)
+        else { return true }
+        return conf.peers.isEmpty || conf.isSaved
+    }
+
     /// Waits until the tunnel, or the peer, is back.
     private func wait(
         _ subject: MeshToolkit.Subject, _ step: Step, _ ill: Set<String>, since: Timestamp,
@@ -351,7 +364,11 @@ struct RestartWireGuard: Verb {
             if let link = try toolkit.link(subject.interface), link.isUp {
                 // What an interface alone was down for; its peers have alerts of their own.
                 let isWhole = [.linkUp, .start, .unit].contains(step)
-                if subject.peer == nil, isWhole { return true }
+                if subject.peer == nil, isWhole {
+                    if isComplete(link, step) { return true }
+                    usleep(200_000)
+                    continue
+                }
                 let peers = try toolkit.device(link).peers.filter { ill.contains($0.publicKey) }
                 if try isAsConfigured(subject) || isWhole {
                     if ill.isEmpty { return true }

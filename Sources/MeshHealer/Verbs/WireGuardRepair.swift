@@ -260,7 +260,9 @@ struct WireGuardRepair: Sendable {
     ) throws(VerbFailure) -> String? {
         let rules = (try? NetworkRules.all()) ?? []
         toolkit.begin(name)
+        let standIns = StandIns(name, toolkit)
         var (failure, running) = start()
+        let strays = standIns.putBack()
         // A file without a key leaves it to a program that may have failed, unseen.
         if failure == nil, case .success(let conf) = toolkit.configuration(name),
             conf.privateKey == nil, runningKey(name) == nil
@@ -269,11 +271,15 @@ struct WireGuardRepair: Sendable {
         }
         let made = failure == nil ? try? toolkit.link(name) : nil
         toolkit.end(name, made: made, running: running)
-        if let failure { throw MeshToolkit.transient(failure) }
+        if let failure {
+            throw MeshToolkit.transient(([failure] + strays).joined(separator: "; "))
+        }
         for rule in NetworkRules.doubled(rules, now: (try? NetworkRules.all()) ?? []) {
             try? NetworkRules.remove(rule)
         }
-        return running.map { _ in "what its file runs after that goes on" }
+        let goesOn = running.map { _ in "what its file runs after that goes on" }
+        let notes = [goesOn, standIns.meaning].compactMap { $0 } + strays
+        return notes.isEmpty ? nil : notes.joined(separator: "; ")
     }
 
     /// Switches an interface on, and brings back the addresses and routes that went with it: those that
