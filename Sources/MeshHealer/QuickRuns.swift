@@ -7,21 +7,22 @@ enum QuickRuns {
     /// The interfaces they work on, in this network namespace. One that takes longer than an interface
     /// may take to be made waits for something else, and is left out.
     static func names(_ root: HostRoot) -> Set<String> {
-        let processes = root.real("/proc")
-        guard let stream = opendir(processes) else { return [] }
+        // There may be more processes than `HostFiles` lists of a directory, and none may be passed over.
+        guard let stream = opendir(root.real("/proc")) else { return [] }
         defer { closedir(stream) }
+        let files = HostFiles(root: root)
         let space = target("/proc/thread-self/ns/net")
         var names: Set<String> = []
         while let entry = readdir(stream) {
             guard let number = number(entry) else { continue }
-            let process = "\(processes)/\(number)"
-            guard let line = start(of: "\(process)/cmdline", limit: 1024),
+            let process = "/proc/\(number)"
+            guard let line = try? files.read("\(process)/cmdline", limit: 1024),
                 let name = interface(words(line)), !names.contains(name)
             else { continue }
             // Another namespace may have an interface by the same name.
-            let itsSpace = target("\(process)/ns/net")
+            let itsSpace = target(root.real("\(process)/ns/net"))
             guard space == nil || itsSpace == nil || itsSpace == space else { continue }
-            guard let status = start(of: "\(process)/stat", limit: 1024),
+            guard let status = try? files.read("\(process)/stat", limit: 1024),
                 let age = age(status, now: SteadyClock.sinceBoot()), age < Presence.newTime
             else { continue }
             names.insert(name)
@@ -61,16 +62,6 @@ enum QuickRuns {
     private static func number(_ entry: UnsafeMutablePointer<dirent>) -> Int32? {
         let name = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
         return Int32(String(decoding: name, as: UTF8.self))
-    }
-
-    /// The first bytes of a file; `nil`: it cannot be read, or is empty.
-    private static func start(of path: String, limit: Int) -> [UInt8]? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
-        defer { close(descriptor) }
-        var bytes = [UInt8](repeating: 0, count: limit)
-        let count = read(descriptor, &bytes, limit)
-        return count > 0 ? Array(bytes.prefix(count)) : nil
     }
 
     private static func target(_ link: String) -> String? {

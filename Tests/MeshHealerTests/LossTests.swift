@@ -34,6 +34,16 @@ struct LossTests {
         return (course, link)
     }
 
+    /// The agent begins to make an interface, and it is there.
+    private static func remake(_ link: NetworkLink, _ course: Course) -> MeshToolkit {
+        course.module.toolkit.begin("wg0")
+        course.change { node in
+            node.links = [link]
+            node.mishaps = [:]
+        }
+        return course.module.toolkit
+    }
+
     /// One look after another: what is seen, and whether it is lost then.
     struct Case: Sendable, CustomTestStringConvertible {
         var testDescription: String
@@ -106,12 +116,7 @@ struct LossTests {
     @Test("that are being made are neither well nor forgotten until that is through")
     func unfinished() async {
         let (course, link) = await Self.crashed()
-        let toolkit = course.module.toolkit
-        toolkit.begin("wg0")
-        course.change { node in
-            node.links = [link]
-            node.mishaps = [:]
-        }
+        let toolkit = Self.remake(link, course)
         await course.look(20)
         #expect(course.sample.raised["tunnel_down wg0"] == .critical)
         // It fails, and what it has made goes with it.
@@ -145,14 +150,9 @@ struct LossTests {
     )
     func goesOn() async throws {
         let (course, link) = await Self.crashed()
-        let toolkit = course.module.toolkit
         let child = try Self.endless()
         defer { kill(child, SIGKILL) }
-        toolkit.begin("wg0")
-        course.change { node in
-            node.links = [link]
-            node.mishaps = [:]
-        }
+        let toolkit = Self.remake(link, course)
         await course.look(4)
         #expect(course.sample.raised["tunnel_down wg0"] == .critical)
         toolkit.end("wg0", made: link, running: child)
