@@ -24,7 +24,9 @@ struct StorageKillTests {
     ) throws {
         let deadline = ContinuousClock.now + .seconds(180)
         while try !condition() {
-            try #require(ContinuousClock.now < deadline, "never happened: \(what)")
+            try #require(
+                ContinuousClock.now < deadline,
+                "never happened: \(what)\n\((try? site.story()) ?? "")")
             usleep(200)
         }
         try site.killAgent()
@@ -63,8 +65,8 @@ struct StorageKillTests {
         symlink("\(site.point)/kept", "\(temp)/0/link")
         link("\(site.point)/kept/0", "\(temp)/1/second")
         let kept = try site.manifest(site.point + "/kept")
-        try await site.start()
         let before = freeInodes(site)
+        try site.launch()
         try killAgent(site, when: "the first thousand is deleted") {
             freeInodes(site) > before + 1000
         }
@@ -105,7 +107,7 @@ struct StorageKillTests {
         try site.fill("data", to: 92)
         let expected = try site.manifest(site.point + "/data")
         let before = freeInodes(site)
-        try await site.start()
+        try site.launch()
         try killAgent(site, when: "\(moment)") {
             let names = try FileManager.default.contentsOfDirectory(atPath: site.archives.point)
             // All but done: it is too late.

@@ -55,10 +55,15 @@ final class StorageSite {
                 """, natsServer: item.natsServer)
     }
 
-    /// Starts the coordinator and the agent, and waits until they know each other.
-    func start() async throws {
+    /// Starts the coordinator and the agent, which may act before this process runs again.
+    func launch() throws {
         try node.start("coordinator")
         try startAgent()
+    }
+
+    /// Starts the coordinator and the agent, and waits until they know each other.
+    func start() async throws {
+        try launch()
         try await node.wait(for: "a heartbeat") { try node.run("nodes").output.contains("online") }
     }
 
@@ -117,10 +122,14 @@ final class StorageSite {
                 try changes("resolved").count >= number
             }
         } catch {
-            let story = try node.run("explain", "nova").output
-            Issue.record("\(used) % used\n\(story)", sourceLocation: location)
+            Issue.record("\(try story())", sourceLocation: location)
             throw error
         }
+    }
+
+    /// What has happened so far, for a test that waits in vain.
+    func story() throws -> String {
+        "\(used) % used\n" + (try node.run("explain", "nova").output)
     }
 
     // MARK: What the audit says
