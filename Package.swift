@@ -53,13 +53,14 @@ let package = Package(
         // libcurl4-openssl-dev.
         .target(name: "CCURL", path: "Sources/System/CCURL"),
 
+        room("Threads"),
         room("Protocol"),
         room("Immunity", ["Protocol"]),
         room("Audit", ["Protocol", "CSodium"]),
-        room("Runtime", ["Protocol", "CTimex"]),
-        room("Bus", ["CNATS", "Protocol"]),
-        room("Settings", ["Protocol", "CYAML"]),
-        room("Platform", ["CSensors", "CShim"]),
+        room("Runtime", ["Protocol", "Threads", "CTimex"]),
+        room("Bus", ["CNATS", "Protocol", "Threads"]),
+        room("Settings", ["Protocol", "Threads", "CYAML"]),
+        room("Platform", ["CSensors", "CShim", "Threads"]),
         room("Antibody", ["Protocol", "Bus", "Settings", "Platform", "Runtime"]),
         room("ThermalSentinel", ["Protocol", "Antibody", "Settings", "Platform", "Runtime"]),
         room("StorageWatcher", ["Protocol", "Antibody", "Settings", "Platform", "Runtime"]),
@@ -93,6 +94,7 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Platform"], path: "Tests/TestSupport",
             swiftSettings: strict),
+        tests("ThreadsTests", ["Threads"]),
         tests("ProtocolTests", ["Protocol"]),
         tests("ImmunityTests", ["Immunity", "Protocol"]),
         tests("AuditTests", ["Audit", "Protocol"]),

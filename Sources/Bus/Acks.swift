@@ -1,5 +1,6 @@
 internal import CNATS
 internal import Glibc
+internal import Protocol
 
 extension BusMessage {
     /// What JetStream says about a message a consumer delivered.
@@ -26,7 +27,7 @@ extension BusMessage {
     /// Not done: deliver it again, at once or after `delay`.
     package func nak(delay: Duration? = nil) throws(BusError) {
         guard let delay else { return try answer("-NAK") }
-        try answer("-NAK {\"delay\":\(max(0, delay.nanoseconds))}")
+        try answer("-NAK {\"delay\":\(max(0, delay.wholeNanoseconds))}")
     }
 
     /// Will never be done: do not deliver it again.

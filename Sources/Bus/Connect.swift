@@ -1,5 +1,7 @@
 internal import CNATS
+internal import Protocol
 internal import Synchronization
+internal import Threads
 
 extension Connection {
     /// Connects, on a thread of its own.
@@ -50,7 +52,7 @@ private final class Dial: Sendable {
     }
 
     func start(_ waiting: Once<Result<Connection, BusError>>) {
-        let started = Threads.start { [self] in
+        let started = BusThread.start("nats-connect") { [self] in
             let result = run { error in waiting.resume(returning: .failure(error)) }
             waiting.resume(returning: result)
         }
@@ -64,7 +66,7 @@ private final class Dial: Sendable {
     private func run(
         abandon: @escaping @Sendable (BusError) -> Void
     ) -> Result<Connection, BusError> {
-        let end = options.deadline.map { Clock.deadline(after: $0) }
+        let end = options.deadline.map { MonotonicClock.deadline(after: $0) }
         while true {
             if monitor.withLock({ $0.cancelled }) { return .failure(Self.cancelled) }
             do throws(BusError) {
@@ -73,7 +75,7 @@ private final class Dial: Sendable {
                 guard options.retryOnFailedConnect, Self.mayHeal(error.code) else {
                     return .failure(error)
                 }
-                if let end, Clock.now >= end { return .failure(error) }
+                if let end, MonotonicClock.now >= end { return .failure(error) }
                 options.onFailedAttempt?(error)
             }
             pause(until: end)
@@ -90,13 +92,13 @@ private final class Dial: Sendable {
     }
 
     private func pause(until end: UInt64?) {
-        let jitter = options.reconnectJitter.nanoseconds
+        let jitter = options.reconnectJitter.wholeNanoseconds
         let wait =
             options.reconnectWait + .nanoseconds(jitter > 0 ? Int64.random(in: 0...jitter) : 0)
-        var until = Clock.deadline(after: wait)
+        var until = MonotonicClock.deadline(after: wait)
         if let end { until = min(until, end) }
         monitor.waitUntil { state in
-            state.cancelled || Clock.now >= until ? .done(()) : .sleep(until: until)
+            state.cancelled || MonotonicClock.now >= until ? .done(()) : .sleep(until: until)
         }
     }
 

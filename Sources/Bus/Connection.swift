@@ -128,7 +128,7 @@ package final class Connection: Sendable {
     /// Waits until the server has taken everything published so far.
     /// - Throws: `timeout`, `notConnected`, `closed`.
     package func flush(timeout: Duration) async throws(BusError) {
-        let status = await Threads.offload { [self] in
+        let status = await BusThread.offload("nats-flush") { [self] in
             natsConnection_FlushTimeout(handle, timeout.milliseconds)
         }
         try check(status, "flush")
@@ -137,7 +137,7 @@ package final class Connection: Sendable {
     /// Stops receiving, lets handlers finish what has arrived, sends what they publish, closes.
     /// - Throws: `timeout` when that took longer; the connection is closed nevertheless.
     package func drain(timeout: Duration) async throws(BusError) {
-        let status = await Threads.offload { [self] in
+        let status = await BusThread.offload("nats-drain") { [self] in
             natsConnection_DrainTimeout(handle, timeout.milliseconds)
         }
         if status != NATS_OK { close() }

@@ -38,7 +38,7 @@ package struct ConsumerConfig: Sendable, Equatable {
             "durable_name": .string(durable),
             "ack_policy": "explicit",
             "replay_policy": "instant",
-            "ack_wait": .integer(ackWait.nanoseconds),
+            "ack_wait": .integer(ackWait.wholeNanoseconds),
             "max_ack_pending": .integer(Int64(maxAckPending)),
             "max_deliver": .integer(Int64(maxDeliver ?? -1)),
         ]

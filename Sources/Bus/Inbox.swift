@@ -1,3 +1,5 @@
+internal import Threads
+
 /// A bounded queue from a thread of cnats to one task.
 final class Inbox<Element: Sendable>: Sendable {
     private struct State {

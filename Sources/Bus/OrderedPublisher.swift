@@ -1,6 +1,7 @@
 internal import CNATS
 internal import Glibc
 internal import Synchronization
+internal import Threads
 
 /// What became of one message of an `OrderedPublisher`.
 package struct PubAckResult: Sendable {
@@ -164,7 +165,7 @@ package final class OrderedPublisher: Sendable {
     }
 
     private func open(_ token: UInt64, _ fence: String?) -> Opening {
-        let deadline = Clock.deadline(after: limits.ackTimeout)
+        let deadline = MonotonicClock.deadline(after: limits.ackTimeout)
         return window.withLock { window in
             let number = window.next
             guard number - window.head < UInt64(window.ring.count) else { return .full }
@@ -224,7 +225,9 @@ package final class OrderedPublisher: Sendable {
             case .open:
                 let isRefused = window.isHeadRefused
                 let mayBeOverdue = isIdle || window.newestSettled > window.head
-                guard isRefused || mayBeOverdue && first.deadline <= Clock.now else { return nil }
+                guard isRefused || mayBeOverdue && first.deadline <= MonotonicClock.now else {
+                    return nil
+                }
                 window.head += 1
                 window.openCount -= 1
                 if isRefused { window.refusedCount -= 1 }

@@ -1,5 +1,7 @@
 internal import CNATS
+internal import Protocol
 internal import Synchronization
+internal import Threads
 
 /// A subscription without a thread of its own: the reading thread of its connection asks for what it
 /// has just read. Used on that thread only.
@@ -19,8 +21,8 @@ final class Polled {
 
     init(_ order: Order) {
         box = order.box
-        idleAfter = order.idleAfter.map { UInt64(max(0, $0.nanoseconds)) }
-        idleAt = order.idleAfter.map { Clock.deadline(after: $0) }
+        idleAfter = order.idleAfter.map { UInt64(max(0, $0.wholeNanoseconds)) }
+        idleAt = order.idleAfter.map { MonotonicClock.deadline(after: $0) }
     }
 
     /// So many messages may be handled before what their handler published is sent.
@@ -55,15 +57,15 @@ final class Polled {
             if count % UInt64(Self.collectLimit) == 0 { loop.flush(connection.handle) }
         }
         loop.flush(connection.handle)
-        if let idleAfter { idleAt = Clock.now + idleAfter }
+        if let idleAfter { idleAt = MonotonicClock.now + idleAfter }
         return true
     }
 
     /// Calls `idle` when it is time and nothing is left to read; says when to look again.
     func idle(isQuiet: Bool) -> UInt64? {
-        if isDraining { return Clock.now }
+        if isDraining { return MonotonicClock.now }
         guard let idleAfter, let at = idleAt else { return nil }
-        let now = Clock.now
+        let now = MonotonicClock.now
         guard at <= now, isQuiet else { return at }
         box.idle?()
         idleAt = now + idleAfter

@@ -1,5 +1,6 @@
 internal import Glibc
 internal import Protocol
+internal import Threads
 
 /// What a server says about itself in its first line.
 struct ServerInfo: Sendable, Equatable {
@@ -117,7 +118,7 @@ enum ServerProbe {
     /// Blocks: for the resolver as long as that takes, otherwise at most `timeout`.
     static func ask(_ address: ServerAddress, timeout: Duration) throws(BusError) -> ServerInfo {
         let place = "\(address.host):\(address.port)"
-        let deadline = Clock.deadline(after: timeout)
+        let deadline = MonotonicClock.deadline(after: timeout)
         let socket = try connect(address, place, deadline)
         defer { close(socket) }
         let line = try firstLine(of: socket, place, deadline)
@@ -215,7 +216,7 @@ enum ServerProbe {
 
     private static func wait(_ socket: CInt, _ events: CShort, _ deadline: UInt64) -> Bool {
         while true {
-            let now = Clock.now
+            let now = MonotonicClock.now
             let isLast = now >= deadline
             // Asked once more when time is up: on a starved machine it may be this thread that is late.
             let limit = isLast ? 0 : CInt(clamping: (deadline - now) / 1_000_000 + 1)

@@ -55,7 +55,7 @@ package struct StreamConfig: Sendable, Equatable {
             "max_consumers": -1,
             "max_msgs": .integer(Int64(maxMessages ?? -1)),
             "max_bytes": .integer(Int64(maxBytes ?? -1)),
-            "max_age": .integer(maxAge?.nanoseconds ?? 0),
+            "max_age": .integer(maxAge?.wholeNanoseconds ?? 0),
             "max_msgs_per_subject": .integer(Int64(maxMessagesPerSubject ?? -1)),
             "max_msg_size": .integer(Int64(maxMessageSize ?? -1)),
             "discard": .string(discard.rawValue),
@@ -67,11 +67,11 @@ package struct StreamConfig: Sendable, Equatable {
             "allow_direct": .bool(allowDirect),
         ]
         if let duplicateWindow {
-            object["duplicate_window"] = .integer(duplicateWindow.nanoseconds)
+            object["duplicate_window"] = .integer(duplicateWindow.wholeNanoseconds)
         }
         if allowMessageTTL { object["allow_msg_ttl"] = true }
         if let subjectDeleteMarkerTTL {
-            object["subject_delete_marker_ttl"] = .integer(subjectDeleteMarkerTTL.nanoseconds)
+            object["subject_delete_marker_ttl"] = .integer(subjectDeleteMarkerTTL.wholeNanoseconds)
         }
         if allowAtomicPublish { object["allow_atomic"] = true }
         return .object(object)

@@ -152,8 +152,8 @@ package struct StreamReader: AsyncSequence, Sendable {
             guard outstanding <= reader.batch / 2 else { return }
             let request: JSON = [
                 "batch": .integer(Int64(reader.batch)),
-                "expires": .integer(StreamReader.requestLife.nanoseconds),
-                "idle_heartbeat": .integer(StreamReader.heartbeat.nanoseconds),
+                "expires": .integer(StreamReader.requestLife.wholeNanoseconds),
+                "idle_heartbeat": .integer(StreamReader.heartbeat.wholeNanoseconds),
             ]
             do throws(BusError) {
                 try reader.jetStream.connection.publish(
@@ -222,7 +222,7 @@ extension StreamReader {
             "replay_policy": "instant",
             "mem_storage": true,
             "num_replicas": 1,
-            "inactive_threshold": .integer((Self.requestLife * 2).nanoseconds),
+            "inactive_threshold": .integer((Self.requestLife * 2).wholeNanoseconds),
         ]
         switch start {
         case .new: config["deliver_policy"] = "new"

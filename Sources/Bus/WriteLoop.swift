@@ -1,6 +1,7 @@
 internal import CNATS
 internal import Glibc
 internal import Synchronization
+internal import Threads
 
 /// Reads and writes for one connection whose writes are `.batched`.
 ///
@@ -93,7 +94,7 @@ final class WriteLoop: Sendable {
             wake()
             return NATS_OK
         }
-        return Threads.start({ [self] in run() }) ? NATS_OK : NATS_SYS_ERROR
+        return BusThread.start("nats-write", { [self] in run() }) ? NATS_OK : NATS_SYS_ERROR
     }
 
     private func setReads(_ add: Bool) -> natsStatus {
@@ -183,7 +184,7 @@ final class WriteLoop: Sendable {
         // Rounded up: not to look again and again within a millisecond.
         let limit =
             deadline.map { at in
-                CInt(clamping: (at - min(at, Clock.now) + 999_999) / 1_000_000)
+                CInt(clamping: (at - min(at, MonotonicClock.now) + 999_999) / 1_000_000)
             } ?? -1
         // A socket that is not to be read is left out: it would report its end for ever.
         let reading = reads.load(ordering: .acquiring)

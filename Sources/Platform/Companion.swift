@@ -1,6 +1,7 @@
 import CShim
 package import Glibc
 import Synchronization
+import Threads
 
 /// A program that runs beside this one and never outlives it: when this process ends, however that
 /// happens, the kernel kills the program.
@@ -57,7 +58,7 @@ package final class Companion: Sendable {
         let code: Int32 = await withCheckedContinuation { continuation in
             // The kernel binds the program to the thread that starts it, so that thread stays: it reads
             // what the program prints, and waits for its end.
-            let isStarted = startThread(stackBytes: Self.stackBytes) {
+            let isStarted = startThread(name: "companion", stackBytes: Self.stackBytes) {
                 companion.run(
                     arguments, environment, line, ended,
                     started: { continuation.resume(returning: $0) })

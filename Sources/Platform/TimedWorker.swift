@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import Threads
 
 /// Runs calls that may hang (a dead bus behind a sensor, a wedged GPU driver) on threads of their own,
 /// under a time limit, so that neither the caller nor Swift's thread pool ever waits for them.
@@ -55,7 +56,9 @@ package final class TimedWorker: Sendable {
         let call = TimedCall<T>(
             onHang: { self.hung.withLock { $0 += 1 } }, onReturn: { self.hung.withLock { $0 -= 1 } }
         )
-        let started = startThread(stackBytes: Self.stackBytes) { call.finish(body()) }
+        let started = startThread(name: "timed-call", stackBytes: Self.stackBytes) {
+            call.finish(body())
+        }
         return started ? call : nil
     }
 }
@@ -68,8 +71,7 @@ private final class TimedCall<T: Sendable>: Sendable {
         case expired
     }
 
-    private let state = Mutex<State>(.running(waiter: nil))
-    private let changed = Condition()
+    private let state = Monitor(State.running(waiter: nil))
     private let onHang: @Sendable () -> Void
     private let onReturn: @Sendable () -> Void
 
@@ -95,8 +97,10 @@ private final class TimedCall<T: Sendable>: Sendable {
     }
 
     func wait(limit: Duration) -> T? {
-        changed.wait(atMost: limit) {
-            state.withLock { if case .running = $0 { false } else { true } }
+        let deadline = MonotonicClock.deadline(after: limit)
+        state.waitUntil { state in
+            guard case .running = state, MonotonicClock.now < deadline else { return .done(()) }
+            return .sleep(until: deadline)
         }
         expire()
         return state.withLock { if case .done(let value) = $0 { value } else { nil } }
@@ -114,7 +118,7 @@ private final class TimedCall<T: Sendable>: Sendable {
         }
         waiter?.resume(returning: value)
         if wasHung { onReturn() }
-        changed.signal()
+        state.wake()
     }
 
     func expire() {
@@ -128,74 +132,4 @@ private final class TimedCall<T: Sendable>: Sendable {
         }
         if isHung { waiter?.resume(returning: nil) }
     }
-}
-
-/// A condition variable of the C library on its monotonic clock.
-///
-/// `@unchecked`: the pointers are allocated once, never change, and are only given to pthread
-/// functions, which may be called from any thread.
-private final class Condition: @unchecked Sendable {
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-
-    init() {
-        pthread_mutex_init(mutex, nil)
-        var attributes = pthread_condattr_t()
-        pthread_condattr_init(&attributes)
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-        pthread_cond_init(condition, &attributes)
-        pthread_condattr_destroy(&attributes)
-    }
-
-    deinit {
-        pthread_cond_destroy(condition)
-        pthread_mutex_destroy(mutex)
-        condition.deallocate()
-        mutex.deallocate()
-    }
-
-    func signal() {
-        pthread_mutex_lock(mutex)
-        pthread_cond_broadcast(condition)
-        pthread_mutex_unlock(mutex)
-    }
-
-    func wait(atMost limit: Duration, until isTrue: () -> Bool) {
-        var end = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &end)
-        let nanoseconds = end.tv_nsec + Int(limit.components.attoseconds / 1_000_000_000)
-        end.tv_sec += Int(limit.components.seconds) + nanoseconds / 1_000_000_000
-        end.tv_nsec = nanoseconds % 1_000_000_000
-        pthread_mutex_lock(mutex)
-        while !isTrue() {
-            if pthread_cond_timedwait(condition, mutex, &end) == ETIMEDOUT { break }
-        }
-        pthread_mutex_unlock(mutex)
-    }
-}
-
-/// Holds a closure on its way to a new thread.
-private final class ThreadBody {
-    let run: @Sendable () -> Void
-    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
-}
-
-/// Starts a detached thread; `false` when the system refuses one.
-func startThread(stackBytes: Int, _ body: @escaping @Sendable () -> Void) -> Bool {
-    var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    defer { pthread_attr_destroy(&attributes) }
-    pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-    pthread_attr_setstacksize(&attributes, stackBytes)
-    var thread = pthread_t()
-    let argument = Unmanaged.passRetained(ThreadBody(body))
-    let result = pthread_create(
-        &thread, &attributes,
-        { pointer in
-            // The retain made for this thread is taken over here, once.
-            if let pointer { Unmanaged<ThreadBody>.fromOpaque(pointer).takeRetainedValue().run() }
-            return nil
-        }, argument.toOpaque())
-    if result != 0 { argument.release() }
-    return result == 0
 }

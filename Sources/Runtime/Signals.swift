@@ -32,7 +32,7 @@ package enum Signals {
         install()
         let reader = ends[0]
         let (stream, continuation) = AsyncStream.makeStream(of: String.self)
-        startThread(name: "signals") {
+        startNeededThread(name: "signals") {
             var number: UInt8 = 0
             while read(reader, &number, 1) != 1 && errno == EINTR {}
             let name =

@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import Threads
 
 /// A thread of its own for work that may block, so that the threads all tasks share never do.
 ///
@@ -50,7 +51,7 @@ package final class WorkerThread: TaskExecutor, Sendable {
             defer { state.isStarted = true }
             return !state.isStarted
         }
-        if mustStart { startThread(name: name) { [self] in runLoop() } }
+        if mustStart { startNeededThread(name: name) { [self] in runLoop() } }
         available.signal()
     }
 
@@ -76,43 +77,10 @@ package final class WorkerThread: TaskExecutor, Sendable {
     }
 }
 
-/// Starts a detached thread that runs `body` once.
-func startThread(name: String, _ body: @escaping @Sendable () -> Void) {
-    final class Start {
-        let name: String
-        let body: @Sendable () -> Void
-
-        init(name: String, body: @escaping @Sendable () -> Void) {
-            self.name = name
-            self.body = body
-        }
-    }
-    var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    defer { pthread_attr_destroy(&attributes) }
-    pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
-    var thread = pthread_t()
-    let start = Unmanaged.passRetained(Start(name: name, body: body))
-    let status = pthread_create(
-        &thread, &attributes,
-        { argument in
-            guard let argument else { return nil }
-            let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
-            nameThisThread(start.name)
-            start.body()
-            return nil
-        }, start.toOpaque())
+/// Starts a thread that the program cannot do without.
+func startNeededThread(name: String, _ body: @escaping @Sendable () -> Void) {
     // Only a machine out of threads or memory gets here; nothing useful can be done on it.
-    precondition(status == 0, "cannot start thread \(name): \(errorText(status))")
-}
-
-/// Only for people who look at the process. Swift sees neither `prctl` nor `pthread_setname_np`.
-private func nameThisThread(_ name: String) {
-    let descriptor = open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return }
-    let bytes = Array(name.utf8.prefix(15))
-    _ = write(descriptor, bytes, bytes.count)
-    close(descriptor)
+    precondition(startThread(name: name, body), "cannot start thread \(name)")
 }
 
 /// A counting semaphore; the C one, since it may be signalled from anywhere.

@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import Threads
 
 /// Keeps a configuration up to date while its file is edited: a saved edit applies within a second, all
 /// or nothing; an edit with a mistake leaves the old configuration in force.
@@ -93,7 +94,10 @@ package final class ConfigWatcher: Sendable {
             defer { state.isStarted = true }
             return state.isStarted ? nil : state.current.file
         }
-        if let file { startThread { [self] in look(at: file) } }
+        guard let file else { return }
+        let isStarted = startThread(name: "config-watch") { [self] in look(at: file) }
+        // Only a machine out of threads or memory gets here; nothing useful can be done on it.
+        precondition(isStarted, "cannot start the thread that watches the configuration")
     }
 
     /// Ends all streams and the watching. Returns at once; the thread ends with its next look.
@@ -182,27 +186,4 @@ package final class ConfigWatcher: Sendable {
         }
         for subscriber in subscribers { subscriber.yield(change) }
     }
-}
-
-/// Starts a detached thread that runs `body` once.
-private func startThread(_ body: @escaping @Sendable () -> Void) {
-    final class Start {
-        let body: @Sendable () -> Void
-        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-    }
-    var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    defer { pthread_attr_destroy(&attributes) }
-    pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
-    var thread = pthread_t()
-    let start = Unmanaged.passRetained(Start(body))
-    let status = pthread_create(
-        &thread, &attributes,
-        { argument in
-            guard let argument else { return nil }
-            Unmanaged<Start>.fromOpaque(argument).takeRetainedValue().body()
-            return nil
-        }, start.toOpaque())
-    // Only a machine out of threads or memory gets here; nothing useful can be done on it.
-    precondition(status == 0, "cannot start the thread that watches the configuration: \(status)")
 }

@@ -44,7 +44,7 @@ enum Rules {
     // MARK: Purity
 
     private static let impureModules: Set = foundation.union([
-        "Glibc", "Musl", "Dispatch", "Synchronization", "Runtime", "Bus",
+        "Glibc", "Musl", "Dispatch", "Synchronization", "Threads", "Runtime", "Bus",
     ])
     private static let impureWords = [
         "Task", "async", "await", "Thread", "ContinuousClock", "SuspendingClock",

@@ -1,50 +1,4 @@
-internal import Glibc
-
-/// Threads for calls that block: the cooperative pool has only one thread per core and must not wait.
-enum Threads {
-    /// Enough for cnats' connect, whose frames hold a 32 KiB line buffer, and for the resolver.
-    private static let stackBytes = 512 * 1024
-
-    /// Starts a detached thread. Returns false when the system gave none.
-    static func start(_ body: @escaping @Sendable () -> Void) -> Bool {
-        withUnsafeTemporaryAllocation(of: pthread_attr_t.self, capacity: 1) { buffer in
-            guard let attributes = buffer.baseAddress else { return false }
-            pthread_attr_init(attributes)
-            defer { pthread_attr_destroy(attributes) }
-            pthread_attr_setstacksize(attributes, stackBytes)
-            pthread_attr_setdetachstate(attributes, CInt(PTHREAD_CREATE_DETACHED))
-            let box = Unmanaged.passRetained(Body(body))
-            var thread = pthread_t()
-            guard pthread_create(&thread, attributes, run, box.toOpaque()) == 0 else {
-                box.release()
-                return false
-            }
-            return true
-        }
-    }
-
-    /// Runs a blocking call on a thread of its own and waits for it without blocking the caller's.
-    static func offload<R: Sendable>(
-        _ body: @escaping @Sendable () -> R
-    ) async -> R? {
-        await withCheckedContinuation { (continuation: CheckedContinuation<R?, Never>) in
-            let started = start { continuation.resume(returning: body()) }
-            if !started { continuation.resume(returning: nil) }
-        }
-    }
-
-    private final class Body: Sendable {
-        let run: @Sendable () -> Void
-        init(_ run: @escaping @Sendable () -> Void) { self.run = run }
-    }
-
-    private static let run: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? =
-        {
-            guard let box = $0 else { return nil }
-            Unmanaged<Body>.fromOpaque(box).takeRetainedValue().run()
-            return nil
-        }
-}
+internal import Threads
 
 /// Runs small actions at a deadline, all on one thread that sleeps while nothing is due.
 ///
@@ -65,7 +19,7 @@ final class Deadlines: Sendable {
 
     /// Returns an id for `cancel`.
     func schedule(after delay: Duration, _ action: @escaping @Sendable () -> Void) -> UInt64 {
-        let deadline = Clock.deadline(after: delay)
+        let deadline = MonotonicClock.deadline(after: delay)
         let (id, earliest, start) = monitor.withLock { state in
             state.next += 1
             state.actions[state.next] = action
@@ -75,7 +29,7 @@ final class Deadlines: Sendable {
             defer { state.started = true }
             return (state.next, earliest, !state.started)
         }
-        if start, !Threads.start({ self.run() }) {
+        if start, !BusThread.start("nats-deadlines", { self.run() }) {
             // Without a thread nothing could ever time out; that is no state to carry on in.
             fatalError("cannot start the deadline thread: the system has no thread to spare")
         }
@@ -102,7 +56,9 @@ final class Deadlines: Sendable {
                         state.heap.popFirstOfHeap()
                         continue
                     }
-                    guard first.deadline <= Clock.now else { return .sleep(until: first.deadline) }
+                    guard first.deadline <= MonotonicClock.now else {
+                        return .sleep(until: first.deadline)
+                    }
                     state.heap.popFirstOfHeap()
                     state.actions[first.id] = nil
                     return .done(action)
