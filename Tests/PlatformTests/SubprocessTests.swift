@@ -33,7 +33,11 @@ import Testing
     @Test func descriptorsAreNotInherited() throws {
         let descriptor = open("/dev/null", O_RDONLY)
         defer { close(descriptor) }
-        #expect(try shell("ls /proc/$$/fd | tr '\\n' ' '").output.count < 10)
+        // By the shell itself, for which it opens the directory: a pipe would have descriptors, too.
+        let list = try shell("for each in /proc/$$/fd/*; do echo ${each##*/}; done").output
+        let numbers = String(decoding: list, as: UTF8.self).split(separator: "\n")
+        #expect(Set(numbers).isSubset(of: ["0", "1", "2", "3"]))
+        #expect(numbers.count >= 3)
         #expect(try shell("test -e /proc/$$/fd/\(descriptor)").exitCode == (descriptor < 3 ? 0 : 1))
     }
 
