@@ -91,12 +91,17 @@ final class Outputs: Sendable {
         }
     }
 
-    /// Agents that come and go are in no record, so they are logged here.
+    /// Agents that come and go are in no record, so they are logged here; so is that a node's name is
+    /// unambiguous again, of which only the beginning is recorded.
     private func logAgent(_ type: String, _ event: JSON.Object) {
+        let (node, agent) = (event["node"]?.string ?? "", event["agent_id"]?.string ?? "")
+        if type == "node_unambiguous" {
+            logger.info(
+                "one machine goes by the node's name again", ["node": node, "agent": agent])
+        }
         guard type.hasPrefix("agent_") else { return }
         let fields: Logger.Fields = [
-            "node": event["node"]?.string ?? "", "agent": event["agent_id"]?.string ?? "",
-            "last_seen": event["last_seen"]?.string ?? "",
+            "node": node, "agent": agent, "last_seen": event["last_seen"]?.string ?? "",
         ]
         let message = "agent \(type.dropFirst("agent_".count))"
         type == "agent_offline" ? logger.warning(message, fields) : logger.info(message, fields)

@@ -6,10 +6,12 @@ import Settings
 enum Views {
     static func status(_ view: Engine.View) -> JSON.Object {
         let state = view.immunity.state
+        let nodes = view.immunity.nodes
         var agents: [String: Int64] = ["online": 0, "late": 0, "offline": 0]
-        for node in view.immunity.nodes.nodes.values {
+        for node in nodes.nodes.values {
             for agent in node.agents.values { agents[agent.status.rawValue, default: 0] += 1 }
         }
+        let ambiguous = nodes.nodes.filter { $0.value.ambiguousAgent != nil }.keys.sorted()
         var phases: [String: Int64] = [:]
         var drills: [String: Int64] = [:]
         for incident in state.incidents.values {
@@ -21,6 +23,11 @@ enum Views {
             "audit": ["sequence": .integer(Int64(view.sequence)), "hash": .string(view.hash)],
             "nodes": .integer(Int64(view.immunity.nodes.nodes.count)),
             "agents": .object(counts(agents)),
+            // By whose names several machines go: how many, and the first of them.
+            "ambiguous_nodes": [
+                "count": .integer(Int64(ambiguous.count)),
+                "first": .array(ambiguous.prefix(namedNodes).map(JSON.string)),
+            ],
             // All of them, and which of these are drills.
             "incidents": .object(counts(phases)), "drills": .object(counts(drills)),
             "open_breakers": .integer(
@@ -28,6 +35,9 @@ enum Views {
             "dry_run": .bool(view.immunity.policies.dryRun),
         ]
     }
+
+    /// Nodes that one answer names; the others are counted.
+    private static let namedNodes = 8
 
     private static func counts(_ counts: [String: Int64]) -> JSON.Object {
         JSON.Object(
@@ -44,7 +54,9 @@ enum Views {
                 object["last_seen"] = .string(agent.lastSeen.inMilliseconds.description)
                 return .object(object)
             }
-            return ["node": .string(name), "agents": .array(agents)]
+            var object: JSON.Object = ["node": .string(name), "agents": .array(agents)]
+            object["ambiguous"] = nodes.ambiguity(of: name).map(JSON.string)
+            return object
         }
     }
 

@@ -11,7 +11,9 @@ extension Immunity {
                 return escalate(incident, "the policy was taken out of config.yaml", &turn)
             }
             guard incident.rung < policy.ladder.count else {
-                return escalate(incident, "nothing on the ladder of \(policy.name) helped", &turn)
+                let obstacle = nodes.ambiguity(of: key.node).map { ": \($0)" } ?? ""
+                return escalate(
+                    incident, "nothing on the ladder of \(policy.name) helped\(obstacle)", &turn)
             }
             let rung = policy.ladder[incident.rung]
             guard rung.action != ActionTable.alertHuman else {
@@ -46,7 +48,9 @@ extension Immunity {
         var until: Timestamp?
     }
 
-    private static let guards = ["stale", "breaker", "cooldown", "attempts", "dispatch"]
+    private static let guards = [
+        "stale", "ambiguous_node", "breaker", "cooldown", "attempts", "dispatch",
+    ]
 
     /// Asks every guard, in their fixed order; the first that stops decides.
     private func judge(
@@ -80,6 +84,10 @@ extension Immunity {
     ) -> Objection? {
         switch name {
         case "stale": return staleCheck(incident, at: now)
+        case "ambiguous_node":
+            return nodes.ambiguity(of: incident.key.node).map {
+                Objection(verdict: .skip, reason: "ambiguous_node: \($0)")
+            }
         case "breaker":
             return breakerCheck(rung, of: policy, incident, at: now)
         case "cooldown":

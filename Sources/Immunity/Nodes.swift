@@ -14,6 +14,18 @@ package struct Nodes: Sendable {
         package var heartbeat: Heartbeat
         package var lastSeen: Timestamp
         package var status: Status
+        /// Of which starts of it was heard of late.
+        package internal(set) var starts = Starts()
+
+        /// Takes a heartbeat into account, and keeps what there is room for.
+        fileprivate mutating func heard(
+            _ heartbeat: Heartbeat, kept: Heartbeat, at now: Timestamp
+        ) {
+            starts.heard(heartbeat, at: now)
+            self.heartbeat = kept
+            lastSeen = now
+            status = .online
+        }
     }
 
     /// What an agent was before a heartbeat: nothing when it is new.
@@ -22,26 +34,24 @@ package struct Nodes: Sendable {
     package struct Node: Sendable {
         /// By agent id.
         package internal(set) var agents: [String: Agent] = [:]
+        /// The agent by which it was noticed that several machines go by the node's name.
+        package internal(set) var ambiguousAgent: String?
 
         /// Takes a heartbeat into account and returns the agent's status before, if it had one; `nil`
         /// when there are too many agents.
         fileprivate mutating func heard(
             _ heartbeat: Heartbeat, at now: Timestamp, bytes: inout Int
         ) -> Previous? {
-            let size = heartbeat.size
-            guard let old = agents[heartbeat.agentID] else {
-                guard agents.count < Nodes.agentLimit else { return nil }
-                bytes += size
-                agents[heartbeat.agentID] = Agent(
-                    heartbeat: heartbeat.fitting(bytes, limit: Nodes.byteLimit), lastSeen: now,
-                    status: .online)
-                return Previous(status: nil)
+            // Only what is needed of it: its starts are to be changed in place.
+            let old = agents[heartbeat.agentID].map {
+                (status: $0.status, size: $0.heartbeat.size)
             }
-            bytes += size - old.heartbeat.size
-            agents[heartbeat.agentID] = Agent(
-                heartbeat: heartbeat.fitting(bytes, limit: Nodes.byteLimit), lastSeen: now,
-                status: .online)
-            return Previous(status: old.status)
+            if old == nil, agents.count >= Nodes.agentLimit { return nil }
+            bytes += heartbeat.size - (old?.size ?? 0)
+            let kept = heartbeat.fitting(bytes, limit: Nodes.byteLimit)
+            let new = Agent(heartbeat: kept, lastSeen: now, status: .online)
+            agents[heartbeat.agentID, default: new].heard(heartbeat, kept: kept, at: now)
+            return Previous(status: old?.status)
         }
 
         /// When any of its agents was heard last, if all are offline.
@@ -105,8 +115,9 @@ package struct Nodes: Sendable {
     mutating func stepBack(to now: Timestamp) {
         since = since.map { min($0, now) }
         for (name, node) in nodes {
-            for (id, agent) in node.agents where agent.lastSeen > now {
-                nodes[name]?.agents[id]?.lastSeen = now
+            for (id, agent) in node.agents {
+                if agent.lastSeen > now { nodes[name]?.agents[id]?.lastSeen = now }
+                nodes[name]?.agents[id]?.starts.stepBack(to: now)
             }
         }
     }
@@ -130,6 +141,24 @@ package struct Nodes: Sendable {
         }
         if nodes.count >= Self.nodeLimit { forget() }
         return changes.sorted { ($0.node, $0.agentID) < ($1.node, $1.agentID) }
+    }
+
+    /// Finds nodes by whose name several machines have begun to go, or go no more.
+    mutating func findNamesakes(at now: Timestamp, timeout: Duration) -> [Naming] {
+        var namings: [Naming] = []
+        for (name, node) in nodes
+        where node.ambiguousAgent != nil || node.agents.values.contains(where: \.starts.isMixed) {
+            var agents = node.agents
+            for id in agents.keys { agents[id]?.starts.judge(at: now, timeout: timeout) }
+            let found = agents.filter { $0.value.starts.isAmbiguous }.keys.min()
+            nodes[name]?.agents = agents
+            nodes[name]?.ambiguousAgent = found
+            guard (found == nil) != (node.ambiguousAgent == nil),
+                let agent = found ?? node.ambiguousAgent
+            else { continue }
+            namings.append(Naming(node: name, agentID: agent, isAmbiguous: found != nil))
+        }
+        return namings.sorted { $0.node < $1.node }
     }
 
     /// Makes room: drops the nodes that have been offline for longest, a tenth of all at most.

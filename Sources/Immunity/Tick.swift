@@ -8,6 +8,9 @@ extension Immunity {
             for change in nodes.sweep(at: turn.time, timeout: policies.heartbeatTimeout) {
                 publish(change, &turn)
             }
+            for naming in nodes.findNamesakes(
+                at: turn.time, timeout: policies.heartbeatTimeout)
+            { tell(naming, &turn) }
         }
         while let id = agenda.popDue(at: turn.time) {
             lookAt(id, &turn)
@@ -78,10 +81,10 @@ extension Immunity {
         guard !incident.isClosed else { return nil }
         switch attempt.status {
         case .dispatched:
-            // What has cleared is not acted upon, not even by a repeat.
-            guard incident.phase != .clearing, now <= attempt.command.deadline ?? now else {
-                return nil
-            }
+            // What has cleared is not acted upon, not even by a repeat; nor are two machines at once.
+            guard incident.phase != .clearing, now <= attempt.command.deadline ?? now,
+                nodes.ambiguity(of: incident.key.node) == nil
+            else { return nil }
             return .execute
         case .succeeded: return attempt.isInForce && attempt.command.lease != nil ? .renew : nil
         default: return nil

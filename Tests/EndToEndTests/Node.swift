@@ -16,6 +16,8 @@ final class Node {
     let server: NATSServer
     let directory: URL
     private let hostRoot: String
+    /// Seconds, for what is started from now on.
+    var heartbeatTimeout = "30"
     private var processes: [Process] = []
 
     /// A node of the machine itself, with these settings.
@@ -30,12 +32,7 @@ final class Node {
         server = try await NATSServer.start()
         directory = Self.newDirectory()
         hostRoot = directory.appendingPathComponent("host").path
-        try write("host/sys/class/hwmon/hwmon0/name", "coretemp\n")
-        try write("host/sys/class/hwmon/hwmon0/temp1_label", "Package id 0\n")
-        try write("host/sys/class/hwmon/hwmon0/temp1_input", "60000\n")
-        try write("\(policy)/cpuinfo_max_freq", "3600000\n")
-        try write("\(policy)/cpuinfo_min_freq", "800000\n")
-        try write("\(policy)/scaling_max_freq", "3400000\n")
+        try writeHost("host")
         try write(
             "config.yaml",
             """
@@ -47,6 +44,27 @@ final class Node {
               lease: 5s
 
             """)
+    }
+
+    /// A host with a sensor at 60 °C, and a processor whose frequency has a limit.
+    private func writeHost(_ host: String) throws {
+        try write("\(host)/sys/class/hwmon/hwmon0/name", "coretemp\n")
+        try write("\(host)/sys/class/hwmon/hwmon0/temp1_label", "Package id 0\n")
+        try write("\(host)/sys/class/hwmon/hwmon0/temp1_input", "60000\n")
+        try write("\(host)/\(Self.policy)/cpuinfo_max_freq", "3600000\n")
+        try write("\(host)/\(Self.policy)/cpuinfo_min_freq", "800000\n")
+        try write("\(host)/\(Self.policy)/scaling_max_freq", "3400000\n")
+    }
+
+    /// Starts `skos ARGUMENTS…` on another machine of the same name, with a host and a state of its own.
+    func startTwin(_ arguments: String...) throws -> Process {
+        try writeHost("twin")
+        return try start(
+            arguments,
+            environment.merging([
+                "SKOS_HOST_ROOT": directory.appendingPathComponent("twin").path,
+                "SKOS_STATE_DIR": directory.appendingPathComponent("twin-state").path,
+            ]) { $1 })
     }
 
     private static func newDirectory() -> URL {
@@ -62,7 +80,7 @@ final class Node {
         try? FileManager.default.removeItem(at: directory)
     }
 
-    private let policy = "host/sys/devices/system/cpu/cpufreq/policy0"
+    private static let policy = "sys/devices/system/cpu/cpufreq/policy0"
 
     func write(_ path: String, _ text: String) throws {
         let url = directory.appendingPathComponent(path)
@@ -76,10 +94,15 @@ final class Node {
     }
 
     /// The knob's content, to the byte.
-    var knob: String {
-        (try? String(
-            contentsOf: directory.appendingPathComponent("\(policy)/scaling_max_freq"),
-            encoding: .utf8)) ?? ""
+    var knob: String { knob(of: "host") }
+
+    /// That of the other machine of the same name.
+    var twinsKnob: String { knob(of: "twin") }
+
+    private func knob(of host: String) -> String {
+        let path = "\(host)/\(Self.policy)/scaling_max_freq"
+        return
+            (try? String(contentsOf: directory.appendingPathComponent(path), encoding: .utf8)) ?? ""
     }
 
     private var environment: [String: String] {
@@ -89,12 +112,15 @@ final class Node {
             "SKOS_STATE_DIR": directory.appendingPathComponent("state").path,
             "SKOS_CONFIG": directory.appendingPathComponent("config.yaml").path,
             "MONITOR_INTERVAL": "0.2", "HEARTBEAT_INTERVAL": "0.2",
+            "HEARTBEAT_TIMEOUT": heartbeatTimeout,
         ]
     }
 
     /// Starts `skos ARGUMENTS…`, to be ended with the node.
     @discardableResult
-    func start(_ arguments: String...) throws -> Process {
+    func start(_ arguments: String...) throws -> Process { try start(arguments, environment) }
+
+    private func start(_ arguments: [String], _ environment: [String: String]) throws -> Process {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: try #require(Program.path))
         process.arguments = arguments

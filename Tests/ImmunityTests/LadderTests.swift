@@ -289,7 +289,9 @@ struct LadderTests {
             guard case .decision(let decision) = record.event else { continue }
             words.append(decision.guards.map { "\($0.name) \($0.passed)" })
         }
-        let all = ["stale", "breaker", "cooldown", "attempts", "dispatch"].map { "\($0) true" }
+        let all = [
+            "stale", "ambiguous_node", "breaker", "cooldown", "attempts", "dispatch",
+        ].map { "\($0) true" }
         #expect(words == [all, all])
         _ = s.alert(.ok)
         _ = s.live(10)
@@ -298,7 +300,7 @@ struct LadderTests {
             Issue.record("no decision")
             return
         }
-        #expect(decision.guards.map(\.passed) == [true, true, false])
+        #expect(decision.guards.map(\.passed) == [true, true, true, false])
         #expect(decision.policy == "thermal/critical")
         #expect(decision.cause == s.incident?.alertID)
     }

@@ -58,13 +58,18 @@ extension Simulation {
         }
         for name in agents.keys.sorted() where dice.chance(1, of: 5) {
             // Some agents say what they can do, some do not.
-            let verbs: JSON.Object =
+            var metadata: JSON.Object =
                 name == "nova" ? ["verbs": ["throttle_10", "throttle_50", "redistribute"]] : [:]
+            // In some fleets two machines go by one name.
+            heartbeatCount += 1
+            let machine = seed % 4 == 0 && name == "athena" ? heartbeatCount % 2 : 0
+            metadata["start_id"] = .string("start-\(machine)")
+            metadata["sequence"] = .integer(Int64(heartbeatCount))
             post(
                 .heartbeat(
                     Heartbeat(
                         agentID: "agent-\(name)", agentType: "thermal_sentinel", node: name,
-                        metadata: verbs)))
+                        metadata: metadata)))
         }
     }
 

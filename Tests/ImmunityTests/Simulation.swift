@@ -43,6 +43,7 @@ struct Simulation {
     var unacked: [(alert: Alert, sequence: UInt64)] = []
     var streamSequence: UInt64 = 0
     var alertCount = 0
+    var heartbeatCount = 0
     /// How far the coordinator's clock is ahead.
     var offset: Duration = .zero
     /// Whether the network loses, doubles and delays, and things die.
@@ -197,6 +198,9 @@ struct Simulation {
     private mutating func perform(_ directive: Immunity.Directive) throws {
         guard case .send(let command) = directive else { return }
         try rules.willSend(command, durable, at: now + offset)
+        if command.operation == .execute, core.nodes.ambiguity(of: command.node) != nil {
+            throw Violation(description: "\(command.actionID) is sent to two machines")
+        }
         let bytes = JSON.object(command.object).encoded
         let sent = try bytes.withUnsafeBytes { try Command(decoding: $0, node: command.node) }
         post(.command(sent))

@@ -13,10 +13,13 @@ extension Doctor {
         if let answer = try? await link.ask("incidents") {
             findings += incidents(answer, on: config.nodeName)
         }
-        if let nodes = try? await link.ask("nodes"), let policy = try? await link.ask("policy"),
-            let offered = offered(nodes, on: config.nodeName)
-        {
-            findings += ladders(policy, offered: offered, config.local)
+        if let nodes = try? await link.ask("nodes") {
+            findings += agents(nodes, of: config.nodeName)
+            if let policy = try? await link.ask("policy"),
+                let offered = offered(nodes, on: config.nodeName)
+            {
+                findings += ladders(policy, offered: offered, config.local)
+            }
         }
         // Of the others' files only the coordinator's own counts.
         if status.text("coordinator") == "coordinator-\(config.nodeName)" {
@@ -47,6 +50,17 @@ extension Doctor {
                 Finding("incident", .warn, "and \(own.count - listedIncidents) more"))
         }
         return findings
+    }
+
+    /// What is in the way of a node's agents.
+    static func agents(_ answer: JSON.Object, of name: String) -> [Finding] {
+        answer.list("nodes").filter { $0.text("node") == name }.compactMap { node in
+            let reason = node.text("ambiguous")
+            guard !reason.isEmpty else { return nil }
+            return Finding(
+                "name", .fail, "two machines call themselves \(name): nothing is done there",
+                remedy: "give each its own NODE_NAME, and start its agents again")
+        }
     }
 
     // MARK: What could be done

@@ -155,6 +155,7 @@ enum Fleet {
             counts(agents, ["online", "late", "offline"])
                 + " on \(Text.count(answer.integer("nodes"), "node"))",
             agents.integer("offline") > 0 ? .red : agents.integer("late") > 0 ? .yellow : nil)
+        addNamesakes(answer.object("ambiguous_nodes"), to: &listing)
         addIncidents(answer.object("incidents"), answer.object("drills"), to: &listing)
         let breakers = answer.integer("open_breakers")
         listing.add(
@@ -169,6 +170,17 @@ enum Fleet {
                 "load", "\(answer.integer("dropped_heartbeats")) heartbeats dropped", .yellow)
         }
         return listing.text(style)
+    }
+
+    private static func addNamesakes(_ ambiguous: JSON.Object, to listing: inout Listing) {
+        let names = ambiguous.strings("first")
+        guard !names.isEmpty else { return }
+        let others = ambiguous.integer("count") - names.count
+        listing.add(
+            "names",
+            "two machines call themselves \(names.joined(separator: ", "))"
+                + (others > 0 ? " and \(others) more" : "")
+                + ": nothing is done there; give each its own NODE_NAME", .red)
     }
 
     /// Drills count among the incidents, and are told apart from them: nothing is wrong there.
@@ -213,13 +225,25 @@ enum Fleet {
                 let seen = agent.time("last_seen").map { Text.short(max(.zero, now - $0)) + " ago" }
                 table.add([
                     .init(node.text("node")), .init(agent.text("agent_id")),
-                    Mood.cell(agent.text("status")), .init(seen ?? ""),
+                    status(of: agent, isAmbiguous: node["ambiguous"] != nil),
+                    .init(seen ?? ""),
                     .init(celsius(agent["cpu_temp"])), .init(celsius(agent["gpu_temp"])),
                     .init(agent.object("metadata").text("version")),
                 ])
             }
         }
-        return table.text(style)
+        let notes = answer.list("nodes").compactMap { node -> String? in
+            let reason = node.text("ambiguous")
+            return reason.isEmpty ? nil : style.paint(Text.safe(reason), .red) + "\n"
+        }
+        return table.text(style) + notes.joined()
+    }
+
+    /// An agent's status, and what speaks against it.
+    private static func status(of agent: JSON.Object, isAmbiguous: Bool) -> Table.Cell {
+        let status = agent.text("status")
+        return isAmbiguous && status != "offline"
+            ? Table.Cell("\(status), ambiguous", .red) : Mood.cell(status)
     }
 
     /// That an agent that was looked for is not there, who is, and what to do about it.
