@@ -13,6 +13,8 @@ package struct FileSelection: Sendable {
     package var reserved: [GlobPattern] = []
     /// Directories inside one another that are looked into; each takes one descriptor.
     package var depthLimit = 256
+    /// Paths below the top that are left alone.
+    package var exclusions: [PathExclusion] = []
     /// A directory that is left alone with all that is in it, wherever the walk meets it.
     package var kept: DirectoryIdentity?
 
@@ -59,6 +61,8 @@ package enum SkipReason: String, Sendable, CaseIterable {
     case kept
     /// It belongs to a service that is running.
     case reserved
+    /// The selection has an exclusion for its path: `tmpfiles.d` says that it is to be left alone.
+    case excluded = "tmpfiles_d"
     /// Something else is mounted there.
     case otherMount = "other_mount"
     case tooDeep = "too_deep"
@@ -134,6 +138,8 @@ package struct SafeWalk {
         var inode: ino_t
         /// Below the top, each name followed by a slash.
         var path: [UInt8]
+        /// What is left alone in it, by names from here on.
+        var exclusions: [PathExclusion]
         /// Files that may be taken before the next check.
         var trust = 0
         /// Behind the last entry that was read.
@@ -172,7 +178,10 @@ package struct SafeWalk {
     ) -> WalkReport {
         report = WalkReport()
         defer { while !levels.isEmpty { leave() } }
-        do throws(FileFailure) { enter(try top.descend([]), name: [], path: []) } catch {
+        do throws(FileFailure) {
+            enter(
+                try top.descend([]), name: [], path: [], exclusions: selection.exclusions)
+        } catch {
             report.fail(error)
         }
         if let from { goOn(from) }
@@ -249,6 +258,7 @@ package struct SafeWalk {
             return report.skip(.otherName)
         }
         guard !isReserved(name) else { return report.skip(.reserved) }
+        guard !isExcluded(name, depth, isDirectory: false) else { return report.skip(.excluded) }
         guard let status = levels[depth].directory.status(name) else {
             return report.skip(.changed)
         }
@@ -276,21 +286,30 @@ package struct SafeWalk {
         !selection.reserved.isEmpty && matches(name, selection.reserved)
     }
 
+    private func isExcluded(
+        _ name: UnsafePointer<CChar>, _ depth: Int, isDirectory: Bool
+    ) -> Bool {
+        let exclusions = levels[depth].exclusions
+        guard !exclusions.isEmpty else { return false }
+        return withBytes(of: name) { exclusions.exclude($0, isDirectory: isDirectory) }
+    }
+
     private func matches(_ name: UnsafePointer<CChar>, _ patterns: [GlobPattern]) -> Bool {
-        name.withMemoryRebound(to: UInt8.self, capacity: strlen(name)) { bytes in
-            let buffer = UnsafeBufferPointer(start: bytes, count: strlen(name))
-            return patterns.contains { $0.matches(buffer) }
-        }
+        withBytes(of: name) { bytes in patterns.contains { $0.matches(bytes) } }
     }
 
     private mutating func descend(into name: UnsafePointer<CChar>, _ depth: Int) {
         guard levels.count < selection.depthLimit else { return report.skip(.tooDeep) }
         guard !isReserved(name) else { return report.skip(.reserved) }
+        guard !isExcluded(name, depth, isDirectory: true) else { return report.skip(.excluded) }
         do throws(FileFailure) {
             let child = try levels[depth].directory.child(name)
             let bytes = UnsafeBufferPointer(start: name, count: strlen(name) + 1)
             let path = levels[depth].path + bytes.dropLast().map(UInt8.init(bitPattern:)) + [0x2F]
-            enter(child, name: Array(bytes), path: path)
+            let above = levels[depth].exclusions
+            enter(
+                child, name: Array(bytes), path: path,
+                exclusions: above.isEmpty ? [] : withBytes(of: name) { above.inside($0) })
         } catch {
             switch error.errno {
             case EXDEV: report.skip(.otherMount)
@@ -300,7 +319,9 @@ package struct SafeWalk {
         }
     }
 
-    private mutating func enter(_ directory: SafeDirectory, name: [CChar], path: [UInt8]) {
+    private mutating func enter(
+        _ directory: SafeDirectory, name: [CChar], path: [UInt8], exclusions: [PathExclusion]
+    ) {
         var status = stat()
         guard fstat(directory.descriptor, &status) == 0,
             let stream = fdopendir(directory.descriptor)
@@ -316,7 +337,7 @@ package struct SafeWalk {
         levels.append(
             Level(
                 directory: directory, stream: stream, name: name, device: status.st_dev,
-                inode: status.st_ino, path: path))
+                inode: status.st_ino, path: path, exclusions: exclusions))
     }
 
     /// Leaves the directory the walk is in. Closing the stream closes the descriptor.
@@ -336,6 +357,16 @@ package struct SafeWalk {
     }
 
     private var shownPath: String { MountEntry.name(levels.last?.path ?? []) }
+}
+
+/// The bytes of a name.
+private func withBytes<Result>(
+    of name: UnsafePointer<CChar>, _ body: (UnsafeBufferPointer<UInt8>) -> Result
+) -> Result {
+    let count = strlen(name)
+    return name.withMemoryRebound(to: UInt8.self, capacity: count) {
+        body(UnsafeBufferPointer(start: $0, count: count))
+    }
 }
 
 /// A point in time of a file, in seconds since 1970.

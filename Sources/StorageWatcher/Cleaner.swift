@@ -112,6 +112,8 @@ package struct Cleaner: Sendable {
     struct Root {
         var path: String
         var directory: SafeDirectory
+        /// What is left alone in it.
+        var exclusions: [PathExclusion] = []
     }
 
     /// Opens the roots that are on the target's file system; the reasons why others are not used go
@@ -200,10 +202,11 @@ package struct Cleaner: Sendable {
     /// Walks over the roots one after the other, until the time is over or the goal is reached; from
     /// where the time was over the last time.
     func sweep(_ order: Order, on target: Target, _ session: inout CleaningSession) {
-        let roots = open(order.cleanup.roots, on: target, &session.report)
-        defer { for root in roots { root.directory.close() } }
+        let opened = open(order.cleanup.roots, on: target, &session.report)
+        defer { for root in opened { root.directory.close() } }
+        let roots = order.isTemporary ? spare(opened, &session.report) : opened
         guard !roots.isEmpty, let openFiles = session.openFiles(of: root) else { return }
-        let selection = selection(order, session)
+        var selection = selection(order, session)
         let place = order.isDryRun ? nil : memory.place(order.cleanup)
         for stretch in stretches(roots, place) {
             let root = stretch.root
@@ -219,6 +222,7 @@ package struct Cleaner: Sendable {
                 CleaningMeter(goal, root.directory, isDryRun: order.isDryRun)
             }
             if meter?.isReached(WalkReport()) == true { continue }
+            selection.exclusions = root.exclusions
             let (deadline, now) = (session.deadline, session.now)
             let sweep = Sweep(selection, openFiles: openFiles, isDryRun: order.isDryRun) { walked in
                 if now() >= deadline { return .outOfTime }

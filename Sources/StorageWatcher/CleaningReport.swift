@@ -20,6 +20,9 @@ struct CleaningReport {
     /// Why roots are not used that have nothing to do with the file system it is about.
     private var elsewhere: [String] = []
     private var walkedRoots: [String] = []
+    /// Lines of `tmpfiles.d` that made no sense, and how many there are.
+    private var oddities: [String] = []
+    private var oddityCount = 0
 
     /// Takes in one walk.
     mutating func add(_ walked: WalkReport, root: String) {
@@ -62,6 +65,12 @@ struct CleaningReport {
         if let note { failures.append("\(tool): \(note)") }
     }
 
+    /// Takes note of lines of `tmpfiles.d` that made no sense.
+    mutating func note(_ oddities: [String], count: Int) {
+        self.oddities = oddities
+        oddityCount = count
+    }
+
     mutating func fail(_ reason: String) { failures.append(reason) }
 
     var json: JSON.Object {
@@ -76,6 +85,12 @@ struct CleaningReport {
                     uniqueMembers: skipped.sorted { $0.key.rawValue < $1.key.rawValue }.map {
                         (name: $0.key.rawValue, value: .integer(Int64($0.value)))
                     }))
+        }
+        if !oddities.isEmpty {
+            object["tmpfiles_d_odd"] = .array(oddities.map(JSON.string))
+            if oddityCount > oddities.count {
+                object["tmpfiles_d_odd_omitted"] = .integer(Int64(oddityCount - oddities.count))
+            }
         }
         object["places"] = .array(places.prefix(Self.listLimit).map(JSON.object))
         if places.count > Self.listLimit {
