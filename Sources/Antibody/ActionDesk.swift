@@ -30,6 +30,8 @@ package struct ActionDesk: Sendable {
         case planned(Int, Result<VerbPlan, VerbFailure>)
         case executed(Int, Result<JSON.Object, VerbFailure>)
         case undone(Int, Result<JSON.Object, VerbFailure>)
+        /// What somebody else has changed about an action in force; `nil`: nothing.
+        case looked(Int, foreignChange: String?)
         /// The last `commit` could not be written; what followed it was not carried out.
         case commitFailed(reason: String)
         /// What this node allows has changed.
@@ -72,6 +74,8 @@ package struct ActionDesk: Sendable {
         case plan(Int, verb: String, VerbCall)
         case execute(Int, verb: String, VerbPlan)
         case undo(Int, verb: String, undo: JSON.Object, remaining: [JSON.Object])
+        /// Look whether an action in force still holds what it has set.
+        case look(Int, verb: String, undo: JSON.Object, effect: JSON.Object)
         case publish(CommandResult)
         /// To be published although it was before, for whoever has not heard it: no news.
         case repeated(CommandResult)
@@ -84,6 +88,7 @@ package struct ActionDesk: Sendable {
             case planning(Command, dryRun: Bool)
             case executing(Command)
             case undoing(String)
+            case looking(String)
         }
 
         var kind: Kind
@@ -97,7 +102,7 @@ package struct ActionDesk: Sendable {
         var actionID: String {
             switch kind {
             case .planning(let command, _), .executing(let command): command.actionID
-            case .undoing(let id): id
+            case .undoing(let id), .looking(let id): id
             }
         }
     }
@@ -113,6 +118,8 @@ package struct ActionDesk: Sendable {
         var pause: Duration = ActionDesk.undoPauses.lowerBound
         /// Why the last try failed.
         var failure: String?
+        /// Whether somebody else has changed what it had set.
+        var isSuperseded = false
     }
 
     package internal(set) var gate: CommandGate
@@ -122,6 +129,8 @@ package struct ActionDesk: Sendable {
     var job: Job?
     /// By action id.
     var undoTasks: [String: UndoTask] = [:]
+    /// Of actions in force: when to look at them next.
+    var looks: [String: Look] = [:]
     var jobCount = 0
     var isStopping = false
     let identity: AgentIdentity
@@ -154,6 +163,8 @@ package struct ActionDesk: Sendable {
                 let isOtherBoot = entry.lease.map { $0.boot != identity.bootID } ?? false
                 if isOtherBoot {
                     scheduleUndo(id, "the node was restarted", at: now)
+                } else {
+                    watch(id, at: now)
                 }
             case .restoring: scheduleUndo(id, "it failed", at: now)
             case .finished: break
@@ -196,6 +207,8 @@ package struct ActionDesk: Sendable {
             if job?.number == number { executed(result, at: now, &directives) }
         case .undone(let number, let result):
             if job?.number == number { undone(result, at: now, &directives) }
+        case .looked(let number, let foreignChange):
+            if job?.number == number { looked(foreignChange, at: now) }
         case .commitFailed(let reason): commitFailed(reason, at: now, &directives)
         case .rules(let rules):
             gate.allowed = rules.allowed
@@ -225,6 +238,7 @@ package struct ActionDesk: Sendable {
         var due: [Duration] = []
         for (id, entry) in ledger.entries where entry.phase == .active && undoTasks[id] == nil {
             if let lease = entry.lease { due.append(lease.until) }
+            if job == nil, !isStopping, let look = looks[id] { due.append(look.next) }
         }
         if let job {
             if !job.isOverdue { due.append(job.started + Self.verbLimit) }

@@ -109,7 +109,7 @@ extension ActionDesk {
         _ command: Command, at now: Moment, _ directives: inout [Directive]
     ) {
         let id = command.actionID
-        if undoTasks[id] != nil || job?.actionID == id {
+        if undoTasks[id] != nil || isAtWork(on: id) {
             // On its way out; its `undone` is the answer.
             directives.append(.ignored(actionID: id, reason: "it is being taken back"))
             return

@@ -15,7 +15,7 @@ extension ActionDesk {
             } else if !queue.isEmpty {
                 start(queue.removeFirst(), at: now, &directives)
             } else {
-                return
+                return startLook(at: now, &directives)
             }
         }
     }
@@ -157,6 +157,8 @@ extension ActionDesk {
             scheduleUndo(id, reason, at: now)
         } else if case .failure = outcome {
             scheduleUndo(id, "it failed", at: now)
+        } else {
+            watch(id, at: now)
         }
     }
 
@@ -178,6 +180,11 @@ extension ActionDesk {
             var result = result(of: entry.action, .undone, .succeeded, at: now)
             result.reason = task?.reason
             result.isAsked = task?.reason == UndoTask.asked
+            if task?.isSuperseded == true {
+                result.outcome = .superseded
+                // A coordinator that does not know this outcome must not do the action again either.
+                result.isAsked = true
+            }
             result.effect = effect
             result.durationMilliseconds = milliseconds(since: job.started, now)
             record(.undone(id: id, result), &directives)
@@ -217,6 +224,8 @@ extension ActionDesk {
             record(.done(id: entry.action.id, result, nil), &directives)
             directives.append(.publish(result))
         case .undoing(let id): undoTasks[id]?.failure = reason
+        // Nothing was changed; its answer is still awaited, and nothing else is done meanwhile.
+        case .looking: break
         }
     }
 

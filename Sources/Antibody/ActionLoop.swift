@@ -24,7 +24,7 @@ struct ActionLoop {
         let facts = runner.verbs.values.map { verb in
             VerbFacts(
                 name: verb.name, family: verb.family, isReversible: verb.isReversible,
-                isRepeatable: verb.isRepeatable)
+                isRepeatable: verb.isRepeatable, isObservable: verb.isObservable)
         }
         var gate = CommandGate(identity: runner.identity, verbs: facts)
         switch start {
@@ -95,6 +95,8 @@ struct ActionLoop {
             case .execute(let number, let name, let plan): execute(number, name, plan)
             case .undo(let number, let name, let undo, let remaining):
                 self.undo(number, name, undo, remaining)
+            case .look(let number, let name, let undo, let effect):
+                look(number, name, undo, effect)
             }
         }
     }
@@ -154,6 +156,15 @@ struct ActionLoop {
                 log.error("cannot undo, trying again", ["verb": name, "reason": error])
                 return .undone(number, .failure(error))
             }
+        }
+    }
+
+    private func look(
+        _ number: Int, _ name: String, _ undo: JSON.Object, _ effect: JSON.Object
+    ) {
+        guard let verb = runner.verbs[name] else { return }
+        runner.call {
+            .looked(number, foreignChange: verb.foreignChange(undo, effect: effect))
         }
     }
 

@@ -109,6 +109,8 @@ package protocol Verb: Sendable {
     var isListed: Bool { get }
     /// Verbs of one family share knobs: `VerbCall.active` holds the family's actions in force.
     var family: String { get }
+    /// Whether `foreignChange` can tell anything, so that it is asked now and then.
+    var isObservable: Bool { get }
     /// Finds out what to change and how to undo it, and changes nothing.
     func plan(_ call: VerbCall) throws(VerbFailure) -> VerbPlan
     /// Does what was planned and reads back the effect. The plan's `undo` is on disk by now.
@@ -116,11 +118,17 @@ package protocol Verb: Sendable {
     /// Takes back one action, with the undo members of its plan. `remaining` are the plans of the
     /// family's other actions still in force, oldest first. Doing it twice does no harm.
     func undo(_ undo: JSON.Object, remaining: [JSON.Object]) throws(VerbFailure) -> JSON.Object
+    /// Looks whether somebody else has changed what an action in force has set, and how; only reads. `nil`:
+    /// at least a part of it holds, or it cannot be told. With the `undo` members of its plan and what
+    /// `execute` has answered. By default that is not looked at.
+    func foreignChange(_ undo: JSON.Object, effect: JSON.Object) -> String?
 }
 
 extension Verb {
     package var isRepeatable: Bool { false }
     package var isListed: Bool { true }
+    package var isObservable: Bool { false }
+    package func foreignChange(_ undo: JSON.Object, effect: JSON.Object) -> String? { nil }
 }
 
 /// What an action is asked to do.

@@ -6,12 +6,17 @@ package struct VerbFacts: Sendable, Equatable {
     package var family: String
     package var isReversible: Bool
     package var isRepeatable: Bool
+    package var isObservable: Bool
 
-    package init(name: String, family: String, isReversible: Bool, isRepeatable: Bool = false) {
+    package init(
+        name: String, family: String, isReversible: Bool, isRepeatable: Bool = false,
+        isObservable: Bool = false
+    ) {
         self.name = name
         self.family = family
         self.isReversible = isReversible
         self.isRepeatable = isRepeatable
+        self.isObservable = isObservable
     }
 }
 

@@ -197,7 +197,14 @@ extension Immunity {
     /// The symptom is still reported after an action that succeeded: when its time is up and the
     /// policy's severity still holds, the rung has not helped. Unless the node has taken it back by
     /// itself, because nobody renewed it: that says nothing against the rung, which is tried again.
+    /// What somebody else has changed is not tried again and nothing harsher is: it is left to them.
     mutating func verify(_ incident: Incident, _ turn: inout Turn) {
+        if let attempt = incident.attempts.last, attempt.status == .superseded {
+            return escalate(
+                incident,
+                "somebody else has changed what \(attempt.command.actionType) had set: left to "
+                    + "humans from here on", &turn)
+        }
         guard incident.severity >= incident.policySeverity, let attempt = incident.attempts.last,
             let finishedAt = attempt.finishedAt, incident.assertedAt > finishedAt
         else { return }

@@ -163,6 +163,11 @@ extension Immunity {
         guard busy < Self.busyLimit else {
             return Objection(verdict: .skip, reason: "its agent had no time for it \(busy) times")
         }
+        if let lost = incident.attempts.last(where: { $0.isForeign(to: rung.action) }) {
+            return Objection(
+                verdict: .skip,
+                reason: "somebody else has changed what \(lost.command.actionType) had set")
+        }
         let count = incident.attemptCount(of: incident.rung, action: rung.action)
         guard count >= policy.maxAttempts else { return nil }
         return Objection(

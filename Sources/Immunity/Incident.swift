@@ -96,7 +96,7 @@ package struct Incident: Sendable, Equatable {
         guard var course = resumption else { return }
         if course.phase == .verifying {
             course =
-                attempts.last?.isInForce == true
+                attempts.last?.isInForce == true || attempts.last?.status == .superseded
                 ? Course(phase: .verifying, until: time) : Course(phase: .deciding, until: nil)
         }
         resumption = nil
@@ -170,6 +170,13 @@ package struct Attempt: Sendable, Equatable {
             !isUndoneOnRequest
         else { return nil }
         return undoneAt
+    }
+
+    /// Whether somebody else has changed what another action would set again.
+    func isForeign(to action: String) -> Bool {
+        func isThrottle(_ action: String) -> Bool { ActionTable.throttlePercent(action) != nil }
+        guard status == .superseded, undoneAt != nil else { return false }
+        return action == command.actionType || isThrottle(action) && isThrottle(command.actionType)
     }
 
     /// Whether it is to be taken back once its incident is over: what has a lease, and what somebody

@@ -46,7 +46,11 @@ extension Immunity {
             result: result, incident: incident.id, timedOut: timedOut, until: nil)
         guard event.isAboutExecution(of: attempt) else {
             record(.result(event), &turn)
-            return publishFailedUndo(result, attempt, timedOut: timedOut, &turn)
+            publishFailedUndo(result, attempt, timedOut: timedOut, &turn)
+            guard result.outcome == .superseded, let open = state.incidents[key],
+                open.id == incident.id, open.phase == .verifying
+            else { return }
+            return verify(open, &turn)
         }
         let policy = policies.policy(type: key.type, severity: attempt.policySeverity)
         if result.outcome == .succeeded, result.status == .done {

@@ -44,6 +44,8 @@ extension State {
             return change(attempt: id) {
                 $0.undoneAt = time
                 $0.isUndoneOnRequest = event.result.isAsked
+                // Somebody else has changed what it had set; that is theirs now.
+                if event.result.outcome == .superseded { $0.status = .superseded }
                 $0.reason = event.result.reason ?? $0.reason
             }
         }

@@ -13,6 +13,7 @@ package struct ThrottleVerb: Verb {
     package let isReversible = true
     /// What was interrupted is restored from its journal first, so a second time does what one does.
     package let isRepeatable = true
+    package let isObservable = true
     package let isListed: Bool
     package let family = "throttle"
     private let throttle: Throttle
@@ -43,5 +44,9 @@ package struct ThrottleVerb: Verb {
         _ undo: JSON.Object, remaining: [JSON.Object]
     ) throws(VerbFailure) -> JSON.Object {
         try throttle.undo(undo, remaining: remaining)
+    }
+
+    package func foreignChange(_ undo: JSON.Object, effect: JSON.Object) -> String? {
+        throttle.foreignChange(undo, effect: effect)
     }
 }

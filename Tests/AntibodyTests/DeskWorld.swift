@@ -96,6 +96,8 @@ struct DeskWorld {
             level =
                 remaining.compactMap { $0["level"]?.integer }.min() ?? undo["base"]?.integer ?? 0
             send(.undone(number, .success(["level": .integer(level)])))
+        case .look(let number, _, _, _):
+            send(.looked(number, foreignChange: failure.map(\.reason)))
         default: break
         }
     }
@@ -130,7 +132,7 @@ struct DeskWorld {
                 executed.append(desk.activeActions(at: moment).last?.id ?? "")
                 precondition(isDurable(plan), "executed without its undo on the disk")
                 calls.append(directive)
-            case .plan, .undo: calls.append(directive)
+            case .plan, .undo, .look: calls.append(directive)
             case .publish(let result), .repeated(let result):
                 if case .publish = directive { news += 1 }
                 results.append(result)

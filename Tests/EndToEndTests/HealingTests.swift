@@ -70,6 +70,38 @@ struct HealingTests {
         try await node.wait(for: "the old limit") { node.knob == "3400000\n" }
     }
 
+    @Test("a knob that somebody else turns is theirs: told, not turned again, and left at the end")
+    func foreignHand() async throws {
+        let node = try await Node()
+        try node.start("coordinator")
+        try node.start("agent", "thermal")
+        try await node.wait(for: "a heartbeat") { try node.run("nodes").output.contains("online") }
+        try node.heat(88)
+        try await node.wait(for: "the result") {
+            try node.audit().contains { $0["status"] as? String == "done" }
+        }
+        #expect(node.knob == "1800000\n")
+        try node.turnKnob("3000000\n")
+        try await node.wait(for: "a human") {
+            try node.audit().contains { $0["change"] as? String == "escalated" }
+        }
+        var records = try node.audit()
+        let over = records.filter { $0["status"] as? String == "undone" }
+        #expect(over.map { $0["outcome"] as? String } == ["superseded"])
+        #expect((over.first?["reason"] as? String)?.contains("says 3000000") == true)
+        let story = try node.run("explain", "nova").output
+        #expect(story.contains("throttle_50 is over: somebody else has changed what it had set"))
+        #expect(story.contains("left to humans"))
+        #expect(node.knob == "3000000\n")
+        try node.heat(60)
+        try await node.wait(for: "the end of the incident") {
+            try node.audit().contains { $0["change"] as? String == "resolved" }
+        }
+        records = try node.audit()
+        #expect(records.count { $0["verdict"] as? String == "dispatch" } == 1)
+        #expect(node.knob == "3000000\n")
+    }
+
     @Test("a sensor that hangs does not stop the heartbeats")
     func hungSensor() async throws {
         let node = try await Node()

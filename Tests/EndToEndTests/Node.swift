@@ -96,6 +96,11 @@ final class Node {
     /// The knob's content, to the byte.
     var knob: String { knob(of: "host") }
 
+    /// Sets the knob, as somebody does who knows nothing of SKOS.
+    func turnKnob(_ text: String) throws {
+        try write("host/\(Self.policy)/scaling_max_freq", text)
+    }
+
     /// That of the other machine of the same name.
     var twinsKnob: String { knob(of: "twin") }
 

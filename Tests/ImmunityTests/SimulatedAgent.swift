@@ -124,6 +124,8 @@ struct SimulatedAgent {
             undone.status = .undone
             undone.reason = "the lease ran out"
             undone.undo = nil
+            // Of some, somebody else has changed what they had set.
+            if id.hasSuffix("7") { (undone.outcome, undone.isAsked) = (.superseded, true) }
             journal[id] = .over([result, undone])
             results.append(undone)
         }

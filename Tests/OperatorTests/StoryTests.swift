@@ -116,7 +116,7 @@ private let story = """
             ),
             (
                 #"{"kind":"result","status":"undone","outcome":"superseded","reason":"changed by hand","action":"throttle_50","result":{}}"#,
-                "throttle_50 was taken back (superseded): changed by hand"
+                "throttle_50 is over: changed by hand; that stays as it is"
             ),
             (
                 #"{"kind":"alert","node":"nova","actor":"unknown","effect":"opened","alert":{"type":"thermal","severity":"critical"}}"#,

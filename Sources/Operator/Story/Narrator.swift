@@ -159,6 +159,9 @@ enum Narrator {
         case "refused": headline = "\(action) was refused\(because)"
         case "timeout":
             headline = "no result of \(action) came in time; it may or may not have been done"
+        case "undone" where outcome == "superseded":
+            headline = "\(action) is over\(because); that stays as it is"
+            colour = .yellow
         case "undone":
             headline =
                 "\(action) was taken back" + (outcome == "succeeded" ? "" : " (\(outcome.words))")
