@@ -8,8 +8,12 @@ enum Views {
         let state = view.immunity.state
         let nodes = view.immunity.nodes
         var agents: [String: Int64] = ["online": 0, "late": 0, "offline": 0]
+        var obstructed: Int64 = 0
         for node in nodes.nodes.values {
-            for agent in node.agents.values { agents[agent.status.rawValue, default: 0] += 1 }
+            for agent in node.agents.values {
+                agents[agent.status.rawValue, default: 0] += 1
+                if agent.obstacle != nil { obstructed += 1 }
+            }
         }
         let ambiguous = nodes.nodes.filter { $0.value.ambiguousAgent != nil }.keys.sorted()
         var phases: [String: Int64] = [:]
@@ -23,6 +27,8 @@ enum Views {
             "audit": ["sequence": .integer(Int64(view.sequence)), "hash": .string(view.hash)],
             "nodes": .integer(Int64(view.immunity.nodes.nodes.count)),
             "agents": .object(counts(agents)),
+            // How many of those that are not offline something keeps from acting.
+            "obstructed_agents": .integer(obstructed),
             // By whose names several machines go: how many, and the first of them.
             "ambiguous_nodes": [
                 "count": .integer(Int64(ambiguous.count)),
@@ -52,6 +58,7 @@ enum Views {
                 var object = agent.heartbeat.object
                 object["status"] = .string(agent.status.rawValue)
                 object["last_seen"] = .string(agent.lastSeen.inMilliseconds.description)
+                object["obstacle"] = agent.obstacle.map(JSON.string)
                 return .object(object)
             }
             var object: JSON.Object = ["node": .string(name), "agents": .array(agents)]

@@ -17,6 +17,12 @@ package struct Nodes: Sendable {
         /// Of which starts of it was heard of late.
         package internal(set) var starts = Starts()
 
+        /// What keeps it from acting, by its own word; of one that is offline nothing is known.
+        package var obstacle: String? {
+            guard status != .offline else { return nil }
+            return heartbeat.metadata["obstacle"]?.string?.shortened(to: Limits.identifierBytes)
+        }
+
         /// Takes a heartbeat into account, and keeps what there is room for.
         fileprivate mutating func heard(
             _ heartbeat: Heartbeat, kept: Heartbeat, at now: Timestamp

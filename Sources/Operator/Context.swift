@@ -73,7 +73,13 @@ package struct Context: Sendable {
     ///
     /// - Throws: `ConfigError` when the file cannot be read at all, or an address of NATS is wrong.
     package func config() throws(ConfigError) -> Config {
-        let (loaded, error) = try ConfigLoader.salvage(file: configFile, environment: environment)
+        let (loaded, error) = try ConfigLoader.salvage(
+            file: missingFile == nil ? configFile : nil, environment: environment)
+        if let missingFile {
+            note(
+                "SKOS_CONFIG names \(missingFile), which is not there; going on with the address of "
+                    + "NATS that was given")
+        }
         guard let error else { return loaded.config }
         let aboutNATS = error.issues.filter { $0.path.hasPrefix("nats") }
         guard aboutNATS.isEmpty else { throw ConfigError(issues: aboutNATS) }
@@ -82,6 +88,17 @@ package struct Context: Sendable {
             "\(error.issues[0])" + (more > 0 ? " (and \(more) more)" : "")
                 + "; going on with the rest of the configuration")
         return loaded.config
+    }
+
+    /// The file of `SKOS_CONFIG` when it is not there and nothing is needed from it, as the address of NATS
+    /// was given. Without an address the default would be a guess at which fleet is meant; and who names a
+    /// file with `--config` means that file.
+    private var missingFile: String? {
+        guard invocation.value("config") == nil, let file = environment["SKOS_CONFIG"],
+            !file.isEmpty, environment["NATS_URL"]?.isEmpty == false, access(file, F_OK) != 0,
+            errno == ENOENT
+        else { return nil }
+        return file
     }
 
     // MARK: NATS

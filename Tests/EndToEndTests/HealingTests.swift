@@ -118,6 +118,23 @@ struct HealingTests {
         }
     }
 
+    @Test("an agent whose journal is damaged is online and cannot act, and that is said")
+    func obstacle() async throws {
+        let node = try await Node()
+        try node.write("state/thermal.journal", "this is no journal\n")
+        try node.start("coordinator")
+        try node.start("agent", "thermal")
+        try await node.wait(for: "the obstacle") {
+            try node.run("nodes").output.contains("online, cannot act")
+        }
+        let nodes = try node.run("nodes").output
+        #expect(nodes.contains("thermal-sentinel-nova cannot act: "))
+        #expect(try node.run("nodes", "-o", "json").output.contains(#""obstacle""#))
+        #expect(try node.run("nodes", "--here").code == 0)
+        #expect(try node.run("status").output.contains("1 cannot act"))
+        #expect(try node.run("doctor").output.contains("thermal-sentinel-nova cannot act"))
+    }
+
     @Test("wrong use ends with a clear line and its exit code")
     func wrongUse() async throws {
         let node = try await Node()

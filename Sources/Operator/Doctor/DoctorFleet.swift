@@ -54,13 +54,20 @@ extension Doctor {
 
     /// What is in the way of a node's agents.
     static func agents(_ answer: JSON.Object, of name: String) -> [Finding] {
-        answer.list("nodes").filter { $0.text("node") == name }.compactMap { node in
-            let reason = node.text("ambiguous")
-            guard !reason.isEmpty else { return nil }
-            return Finding(
+        let own = answer.list("nodes").filter { $0.text("node") == name }
+        var findings = own.filter { !$0.text("ambiguous").isEmpty }.map { _ in
+            Finding(
                 "name", .fail, "two machines call themselves \(name): nothing is done there",
                 remedy: "give each its own NODE_NAME, and start its agents again")
         }
+        for agent in own.flatMap({ $0.list("agents") }) where !agent.text("obstacle").isEmpty {
+            findings.append(
+                Finding(
+                    "agent", .fail,
+                    "\(agent.text("agent_id")) cannot act: \(agent.text("obstacle"))"
+                ))
+        }
+        return findings
     }
 
     // MARK: What could be done

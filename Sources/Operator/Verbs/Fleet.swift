@@ -155,6 +155,10 @@ enum Fleet {
             counts(agents, ["online", "late", "offline"])
                 + " on \(Text.count(answer.integer("nodes"), "node"))",
             agents.integer("offline") > 0 ? .red : agents.integer("late") > 0 ? .yellow : nil)
+        let obstructed = answer.integer("obstructed_agents")
+        if obstructed > 0 {
+            listing.more("\(obstructed) cannot act; `skos nodes` says why", .red)
+        }
         addNamesakes(answer.object("ambiguous_nodes"), to: &listing)
         addIncidents(answer.object("incidents"), answer.object("drills"), to: &listing)
         let breakers = answer.integer("open_breakers")
@@ -232,18 +236,24 @@ enum Fleet {
                 ])
             }
         }
-        let notes = answer.list("nodes").compactMap { node -> String? in
-            let reason = node.text("ambiguous")
-            return reason.isEmpty ? nil : style.paint(Text.safe(reason), .red) + "\n"
+        let notes = answer.list("nodes").flatMap { node -> [String] in
+            let obstacles = node.list("agents").filter { !$0.text("obstacle").isEmpty }.map {
+                "\($0.text("agent_id")) cannot act: \($0.text("obstacle"))"
+            }
+            return [node.text("ambiguous")].filter { !$0.isEmpty } + obstacles
         }
-        return table.text(style) + notes.joined()
+        return table.text(style)
+            + notes.map { style.paint(Text.safe($0), .red) + "\n" }.joined()
     }
 
     /// An agent's status, and what speaks against it.
     private static func status(of agent: JSON.Object, isAmbiguous: Bool) -> Table.Cell {
         let status = agent.text("status")
-        return isAmbiguous && status != "offline"
-            ? Table.Cell("\(status), ambiguous", .red) : Mood.cell(status)
+        let isObstructed = !agent.text("obstacle").isEmpty
+        guard status != "offline", isAmbiguous || isObstructed else { return Mood.cell(status) }
+        let troubles = [isAmbiguous ? "ambiguous" : "", isObstructed ? "cannot act" : ""]
+        return Table.Cell(
+            ([status] + troubles.filter { !$0.isEmpty }).joined(separator: ", "), .red)
     }
 
     /// That an agent that was looked for is not there, who is, and what to do about it.
