@@ -54,6 +54,7 @@ final class Polled {
             loop.collect { box.handler(BusMessage(adopting: message, connection)) }
             if count % UInt64(Self.collectLimit) == 0 { loop.flush(connection.handle) }
         }
+        loop.collect { box.rested() }
         loop.flush(connection.handle)
         if let idleAfter { idleAt = Clock.now + idleAfter }
         return true
