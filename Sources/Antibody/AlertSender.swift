@@ -94,7 +94,7 @@ package final class AlertSender: Sendable {
 
     private func send(_ alert: Alert, on connection: Connection) async throws(BusError) {
         _ = try await connection.jetStream.publish(
-            Subjects.alert(alert.node), JSON.object(alert.object).encoded, messageID: alert.id,
+            Subjects.alert(alert.node), alert.encoded, messageID: alert.id,
             timeout: Self.ackTimeout)
     }
 

@@ -90,7 +90,7 @@ package final class ResultSender: Sendable {
 
     /// The message; what makes it too long for the wire is left out.
     static func encode(_ result: CommandResult) -> [UInt8] {
-        let bytes = JSON.object(result.object).encoded
+        let bytes = result.encoded
         guard bytes.count > Limits.messageBytes else { return bytes }
         var short = result
         short.effect = ["truncated": true]
@@ -98,6 +98,6 @@ package final class ResultSender: Sendable {
         if let reason = result.reason, reason.utf8.count > Limits.textBytes {
             short.reason = String(decoding: reason.utf8.prefix(Limits.textBytes), as: UTF8.self)
         }
-        return JSON.object(short.object).encoded
+        return short.encoded
     }
 }

@@ -18,7 +18,11 @@ extension BusMessage {
     }
 
     /// `nil` for messages that did not come from a consumer.
-    package var metadata: Metadata? { reply.flatMap { Metadata(reply: $0) } }
+    package var metadata: Metadata? {
+        natsMsg_GetReply(raw).flatMap { reply in
+            Metadata(reply: UnsafeRawBufferPointer(start: reply, count: strlen(reply)))
+        }
+    }
 
     /// Done with it: the consumer will not deliver it again. One publish; the server does not answer.
     /// - Throws: `invalidArgument` for a message that did not come from a consumer, and as `publish`.
@@ -51,25 +55,32 @@ extension BusMessage.Metadata {
     /// Reads the reply subject of a consumer's message: `$JS.ACK.` + stream, consumer, deliveries,
     /// stream sequence, consumer sequence, time, pending; with domain and account hash before the
     /// stream on servers that know them, and then more tokens after it (ADR-15).
-    init?(reply: String) {
-        // In bytes: splitting a text by characters was most of the time of reading a stream.
-        guard reply.utf8.starts(with: "$JS.ACK.".utf8) else { return nil }
-        let tokens = reply.utf8.split(
-            separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
-        guard tokens.count == 9 || tokens.count >= 11 else { return nil }
-        let first = tokens.count == 9 ? 2 : 4
-        let numbers = tokens[(first + 2)...].prefix(5).map(Self.number)
-        guard let delivered = numbers[0], let stream = numbers[1], let consumer = numbers[2],
-            let time = numbers[3], let pending = numbers[4]
+    init?(reply: UnsafeRawBufferPointer) {
+        // In bytes, and without an array of the tokens: this is done for each alert and each record.
+        guard reply.starts(with: "$JS.ACK.".utf8) else { return nil }
+        let dot = UInt8(ascii: ".")
+        let dots = reply.count { $0 == dot }
+        guard dots == 8 || dots >= 10 else { return nil }
+        var rest = reply[...]
+        func token() -> Slice<UnsafeRawBufferPointer> {
+            let end = rest.firstIndex(of: dot) ?? rest.endIndex
+            defer { rest = rest[min(end + 1, rest.endIndex)...] }
+            return rest[..<end]
+        }
+        for _ in 0..<(dots == 8 ? 2 : 4) { _ = token() }
+        let (stream, consumer) = (token(), token())
+        guard let delivered = Self.number(token()), let streamSequence = Self.number(token()),
+            let consumerSequence = Self.number(token()), let time = Self.number(token()),
+            let pending = Self.number(token())
         else { return nil }
         self.init(
-            stream: String(Substring(tokens[first])),
-            consumer: String(Substring(tokens[first + 1])),
-            streamSequence: stream, consumerSequence: consumer, delivered: delivered,
-            timestampNanoseconds: Int64(clamping: time), pending: pending)
+            stream: String(decoding: stream, as: UTF8.self),
+            consumer: String(decoding: consumer, as: UTF8.self),
+            streamSequence: streamSequence, consumerSequence: consumerSequence,
+            delivered: delivered, timestampNanoseconds: Int64(clamping: time), pending: pending)
     }
 
-    private static func number(_ digits: Substring.UTF8View) -> UInt64? {
+    private static func number(_ digits: Slice<UnsafeRawBufferPointer>) -> UInt64? {
         guard !digits.isEmpty else { return nil }
         var value: UInt64 = 0
         for byte in digits {

@@ -26,7 +26,7 @@ package final class BusMessage: @unchecked Sendable {
     }
 
     deinit {
-        natsMsg_Destroy(raw)
+        connection.letGo(raw)
         #if DEBUG
             Live.messageCount.subtract(1, ordering: .relaxed)
         #endif

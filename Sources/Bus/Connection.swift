@@ -102,10 +102,16 @@ package final class Connection: Sendable {
                 }
             }
         } else {
-            let message = try OutgoingMessage(subject, reply: reply, payload, headers: headers)
+            let message = try OutgoingMessage(
+                self, subject, reply: reply, payload, headers: headers)
             status = write { natsConnection_PublishMsg(handle, message.raw) }
         }
         guard status == NATS_OK else { throw failure(status, "publish to \(subject)") }
+    }
+
+    /// Lets go of one of its messages, received or sent.
+    func letGo(_ message: OpaquePointer) {
+        if let loop { loop.bin.take(message) } else { natsMsg_Destroy(message) }
     }
 
     /// Runs a call that publishes, and sees to it that it is sent.

@@ -7,17 +7,19 @@ package final class Delivery: Sendable {
     private let box: DeliveryBox
     private let connection: Connection
 
-    /// Subscribes. `idle` is called when nothing came for `idleAfter`; `ended` once, when `handler`
-    /// will not be called again. With `isPolled`, on a connection with `.batched` writes, all of them
+    /// Subscribes. `rested` is called when `handler` was called for all that had arrived; `idle` when nothing
+    /// came for `idleAfter`; `ended` once, when `handler` will not be called again. With `isPolled`, on a connection with `.batched` writes, all of them
     /// are called by the connection's reading thread, else by one of the subscription's own.
     init(
         _ connection: Connection, _ subject: String, queue: String? = nil, isPolled: Bool = false,
         handler: @escaping @Sendable (BusMessage) -> Void,
+        rested: @escaping @Sendable () -> Void = {},
         unanswered: (@Sendable () -> Void)? = nil, idleAfter: Duration? = nil,
         idle: (@Sendable () -> Void)? = nil, ended: @escaping @Sendable () -> Void = {}
     ) throws(BusError) {
         box = DeliveryBox(
-            connection, handler: handler, unanswered: unanswered, idle: idle, ended: ended)
+            connection, handler: handler, rested: rested, unanswered: unanswered, idle: idle,
+            ended: ended)
         self.connection = connection
         if isPolled, let loop = connection.loop {
             try box.start(connection, subject, queue: queue, polledBy: loop, idleAfter: idleAfter)
@@ -49,6 +51,8 @@ package final class Delivery: Sendable {
 final class DeliveryBox: Sendable {
     weak let connection: Connection?
     let handler: @Sendable (BusMessage) -> Void
+    /// Called when the handler was called for all that had arrived, on the same thread.
+    let rested: @Sendable () -> Void
     /// Called instead of the handler when the message only says that nobody answers to a subject.
     /// Polled subscriptions alone: there cnats keeps such messages to itself.
     let unanswered: (@Sendable () -> Void)?
@@ -64,11 +68,13 @@ final class DeliveryBox: Sendable {
 
     init(
         _ connection: Connection, handler: @escaping @Sendable (BusMessage) -> Void,
+        rested: @escaping @Sendable () -> Void = {},
         unanswered: (@Sendable () -> Void)? = nil, idle: (@Sendable () -> Void)? = nil,
         ended: @escaping @Sendable () -> Void = {}
     ) {
         self.connection = connection
         self.handler = handler
+        self.rested = rested
         self.unanswered = unanswered
         self.idle = idle
         self.ended = ended
@@ -173,7 +179,8 @@ final class DeliveryBox: Sendable {
         }
         guard let connection = box.connection else { return natsMsg_Destroy(message) }
         guard let loop = connection.loop else {
-            return box.handler(BusMessage(adopting: message, connection))
+            box.handler(BusMessage(adopting: message, connection))
+            return box.rested()
         }
         loop.collect { box.handler(BusMessage(adopting: message, connection)) }
         // While more messages wait, the next call is certain, and so is its flush.
@@ -185,6 +192,7 @@ final class DeliveryBox: Sendable {
             box.collected.store(collected + 1, ordering: .relaxed)
         } else {
             box.collected.store(0, ordering: .relaxed)
+            loop.collect { box.rested() }
             loop.flush(connection.handle)
         }
     }
@@ -230,13 +238,18 @@ extension Connection {
     ///
     /// With `.batched` writes it is the connection's reading thread, which saves a change of threads
     /// for each message: there the handler must not wait at all, since nothing is read meanwhile.
+    ///
+    /// `rested` is called on the same thread when the handler was called for all that had arrived, at most
+    /// 64 messages in some cases: for work that is done once for many messages.
     /// - Throws: `invalidArgument`, `closed`, `draining`.
     package func subscribe(
         _ subject: String, queue: String? = nil,
-        handler: @escaping @Sendable (BusMessage) -> Void
+        handler: @escaping @Sendable (BusMessage) -> Void,
+        rested: @escaping @Sendable () -> Void = {}
     ) throws(BusError) -> Delivery {
         try Subject.check(subject, .subscribe)
         if let queue { try Subject.check(queue, .publish) }
-        return try Delivery(self, subject, queue: queue, isPolled: true, handler: handler)
+        return try Delivery(
+            self, subject, queue: queue, isPolled: true, handler: handler, rested: rested)
     }
 }

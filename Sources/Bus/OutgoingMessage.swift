@@ -3,11 +3,12 @@ internal import CNATS
 /// A message with headers on its way out; cnats copies it while publishing.
 final class OutgoingMessage {
     let raw: OpaquePointer
+    private let connection: Connection
 
     /// - Throws: `invalidArgument` for a header that cannot be sent.
     init(
-        _ subject: String, reply: UnsafePointer<CChar>?, _ payload: [UInt8],
-        headers: [(String, String)]
+        _ connection: Connection, _ subject: String, reply: UnsafePointer<CChar>?,
+        _ payload: [UInt8], headers: [(String, String)]
     ) throws(BusError) {
         var created: OpaquePointer?
         let status = payload.withUnsafeBytes { bytes in
@@ -19,10 +20,11 @@ final class OutgoingMessage {
             throw BusError(status, "message to \(subject)")
         }
         raw = created
+        self.connection = connection
         for (name, value) in headers { try add(name, value) }
     }
 
-    deinit { natsMsg_Destroy(raw) }
+    deinit { connection.letGo(raw) }
 
     private func add(_ name: String, _ value: String) throws(BusError) {
         guard Subject.isToken(name) else {

@@ -56,6 +56,7 @@ final class Polled {
             loop.collect { box.handler(BusMessage(adopting: message, connection)) }
             if count % UInt64(Self.collectLimit) == 0 { loop.flush(connection.handle) }
         }
+        loop.collect { box.rested() }
         loop.flush(connection.handle)
         if let idleAfter { idleAt = MonotonicClock.now + idleAfter }
         return true

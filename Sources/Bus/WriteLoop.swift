@@ -39,6 +39,8 @@ final class WriteLoop: Sendable {
     private let arriving = Mutex<[Polled.Order]?>([])
     /// Held while writing to the socket.
     private let sender = Mutex(())
+    /// For the messages of its connection.
+    let bin = MessageBin()
 
     /// - Throws: `library` when the system has no descriptor to spare.
     init() throws(BusError) {

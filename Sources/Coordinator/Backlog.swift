@@ -14,10 +14,10 @@ struct Backlog<Element: Sendable>: Sendable {
 
     mutating func append(_ element: Element) { elements.append(element) }
 
-    /// Takes the oldest element.
-    mutating func popFirst() -> Element? {
-        guard !isEmpty, let element = elements[head] else { return nil }
-        elements[head] = nil
+    /// Takes the oldest element, if there is one and it is as it must be.
+    mutating func popFirst(if condition: (Element) -> Bool = { _ in true }) -> Element? {
+        guard !isEmpty, elements[head].map(condition) ?? false else { return nil }
+        let element = elements[head].take()
         head += 1
         if head == elements.count {
             elements.removeAll(keepingCapacity: elements.count <= Self.slack)

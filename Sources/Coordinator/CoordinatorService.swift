@@ -191,17 +191,16 @@ private struct Links {
 
     static func connect(_ nats: Config.NATS, _ logger: Logger) async throws -> Links {
         Links(
-            control: try await connect(nats, "coordinator", .batched, logger),
-            bulk: try await connect(nats, "coordinator-bulk", .buffered, logger))
+            control: try await connect(nats, "coordinator", logger),
+            bulk: try await connect(nats, "coordinator-bulk", logger))
     }
 
     private static func connect(
-        _ nats: Config.NATS, _ name: String, _ writes: Connection.Options.Writes,
-        _ logger: Logger
+        _ nats: Config.NATS, _ name: String, _ logger: Logger
     ) async throws -> Connection {
         var options = Connection.Options(urls: nats.urls, name: "skos-\(name)")
         options.credentialsFile = nats.credentialsFile
-        options.writes = writes
+        options.writes = .batched
         options.retryOnFailedConnect = true
         let urls = nats.urls.joined(separator: ",")
         options.onFailedAttempt = { error in

@@ -93,16 +93,20 @@ final class Engine: Sendable {
         queue.withLock { $0.urgent.count < Self.itemLimit && !$0.isStopped }
     }
 
-    func submit(_ heartbeat: Heartbeat) {
-        let mustDrive = queue.withLock { queue in
+    /// Leaves a heartbeat for `takeHeartbeats`, or for whoever drives meanwhile.
+    func leave(_ heartbeat: Heartbeat) {
+        queue.withLock { queue in
             if queue.heartbeats.count >= Self.heartbeatLimit {
                 _ = queue.heartbeats.popFirst()
                 queue.droppedHeartbeats += 1
             }
             queue.heartbeats.append(heartbeat)
-            return Self.claim(&queue)
         }
-        if mustDrive { drive() }
+    }
+
+    /// Takes the heartbeats that were left into account, unless somebody does already.
+    func takeHeartbeats() {
+        if queue.withLock({ Self.claim(&$0) }) { drive() }
     }
 
     /// Stops for good: nothing more is decided, sent or acked.

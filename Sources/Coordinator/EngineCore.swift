@@ -12,6 +12,8 @@ struct EngineCore: Sendable {
     private(set) var hash: String
     /// The last record that is durable.
     private(set) var durable: UInt64
+    /// The text of the last record: as a rule it is sent at once, and the next one takes its place.
+    private var buffer: [UInt8] = []
     /// Records that wait until fewer are on their way: one tick may have thousands to say, and the
     /// stream's server takes only so many at once.
     private var unsent = Backlog<Outgoing>()
@@ -75,8 +77,7 @@ struct EngineCore: Sendable {
                 "the audit stream stored record \(ack.token) at \(stored.sequence)")
         }
         durable = stored.sequence
-        while let next = waiting.first, next.after <= durable {
-            _ = waiting.popFirst()
+        while let next = waiting.popFirst(if: { $0.after <= stored.sequence }) {
             outputs.perform(next.effect)
         }
         try sendRecords()
@@ -97,9 +98,9 @@ struct EngineCore: Sendable {
     /// Hands over the durable records whose log lines have waited.
     mutating func takeUnlogged() -> [Record] {
         var records: [Record] = []
-        while let first = unlogged.first, first.sequence <= durable {
-            records.append(first.record)
-            _ = unlogged.popFirst()
+        let durable = durable
+        while let next = unlogged.popFirst(if: { $0.sequence <= durable }) {
+            records.append(next.record)
         }
         return records
     }
@@ -130,19 +131,17 @@ struct EngineCore: Sendable {
 
     private mutating func append(_ event: Event, at now: Timestamp) throws(BusError) {
         let record = Record(time: now, actor: event.actor ?? actor, event: event)
-        var payload: [UInt8] = []
-        payload.reserveCapacity(1024)
-        record.object.write(to: &payload)
-        let next = AuditChain.hash(previous: hash, payload: payload)
+        record.encode(into: &buffer)
+        let next = AuditChain.hash(previous: hash, payload: buffer)
         sequence += 1
         unsent.append(
             Outgoing(
-                subject: Subjects.audit(event.kind), payload: payload, sequence: sequence,
+                subject: Subjects.audit(event.kind), payload: buffer, sequence: sequence,
                 previous: hash, hash: next))
         hash = next
         unlogged.append((sequence, record))
         if case .alert(let alert) = event {
-            Self.keep(alert, bytes: payload.count, in: &alerts)
+            Self.keep(alert, bytes: buffer.count, in: &alerts)
         }
         try sendRecords()
     }

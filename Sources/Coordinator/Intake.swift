@@ -65,6 +65,7 @@ struct Intake: Sendable {
         }
     }
 
+    /// The engine takes heartbeats into account when many have come.
     func heartbeat(_ message: BusMessage) {
         meters.heartbeats.increment()
         do throws(MessageError) {
@@ -72,7 +73,7 @@ struct Intake: Sendable {
             let heartbeat = try message.withPayload { (payload) throws(MessageError) in
                 try Heartbeat(decoding: payload, node: node)
             }
-            engine.submit(heartbeat)
+            engine.leave(heartbeat)
         } catch { reject(message, error, acks: false) }
     }
 

@@ -6,7 +6,7 @@ import Runtime
 import Synchronization
 
 /// What the engine does once the records before it are durable.
-enum Effect: Sendable {
+indirect enum Effect: Sendable {
     case send(Command)
     case publish(String, JSON.Object)
     case reject(Rejection)
@@ -72,7 +72,7 @@ final class Outputs: Sendable {
             switch effect {
             case .send(let command):
                 try connection.publish(
-                    Subjects.command(command.node), JSON.object(command.object).encoded)
+                    Subjects.command(command.node), command.encoded)
                 meters.commands.increment()
             case .publish(let type, let event):
                 // Also when NATS does not take the event: it is durable in the audit.
@@ -108,10 +108,8 @@ final class Outputs: Sendable {
     }
 
     private func publish(_ rejection: Rejection) throws(BusError) {
-        var object = JSON.Object()
-        rejection.write(to: &object)
         let node = Name.isValid(rejection.node) ? rejection.node : Rejection.unknownNode
-        try connection.publish(Subjects.rejected(node), JSON.object(object).encoded)
+        try connection.publish(Subjects.rejected(node), rejection.encoded)
         meters.rejections.increment()
     }
 

@@ -5,56 +5,90 @@ import Synchronization
 
 /// One log line for each audit record, so that the log alone tells the story.
 ///
-/// Lines are made and written on a thread of their own: they cost more than decisions do, and a log that
-/// nobody reads must not keep anybody from being healed.
+/// Lines are made and written on a thread of their own, many at once: they cost more than decisions do, and a
+/// log that nobody reads must not keep anybody from being healed.
 final class RecordLog: Sendable {
-    /// How many batches may wait for a log that is slow; more are counted, and the log says so.
-    private static let batchLimit = 4096
+    /// How many records may wait for a log that is slow; more are counted, and the log says so.
+    private static let limit = 100_000
+    /// How long records are collected: waking a thread for each of a storm would cost as much as its line.
+    private static let pause: Duration = .milliseconds(5)
+    /// How many lines are made before they are written.
+    private static let batchLimit = 256
 
-    private let batches: AsyncStream<[Record]>.Continuation
+    private let backlog: Waiting
     private let writing: Task<Void, Never>
     private let worker = WorkerThread(name: "record-log")
-    private let lost: Lost
 
-    /// How many records got no line since the log was last told.
-    private final class Lost: Sendable {
-        let count = Atomic<Int>(0)
+    /// The records whose lines are still to be written.
+    private final class Waiting: Sendable {
+        struct Content {
+            var records: [Record] = []
+            /// How many records got no line since the log was last told.
+            var lost = 0
+            var isFinished = false
+        }
+
+        let content = Mutex(Content())
+        let arrival = Wakeup()
     }
 
     init(_ logger: Logger) {
-        let (stream, batches) = AsyncStream.makeStream(
-            of: [Record].self, bufferingPolicy: .bufferingOldest(Self.batchLimit))
-        let lost = Lost()
-        self.batches = batches
-        self.lost = lost
+        let backlog = Waiting()
+        self.backlog = backlog
         writing = Task(executorPreference: worker) {
-            for await records in stream {
-                for record in records { Self.write(record, to: logger) }
-                let count = lost.count.exchange(0, ordering: .relaxed)
-                if count > 0 {
-                    logger.error(
-                        "the log is too slow: records without a line here are in the audit",
-                        ["records": count])
-                }
+            var isFinished = false
+            while !isFinished {
+                _ = await backlog.arrival.wait()
+                isFinished = Self.writeAll(of: backlog, to: logger)
+                if !isFinished { try? await Task.sleep(for: Self.pause) }
             }
         }
     }
 
     deinit {
-        batches.finish()
+        end()
         worker.stop()
     }
 
     func write(_ records: [Record]) {
-        if case .dropped(let dropped) = batches.yield(records) {
-            lost.count.add(dropped.count, ordering: .relaxed)
+        backlog.content.withLock { content in
+            let taken = records.prefix(max(0, Self.limit - content.records.count))
+            content.records += taken
+            content.lost += records.count - taken.count
         }
+        backlog.arrival.ring()
     }
 
     /// Takes no more, and waits until everything is written.
     func finish() async {
-        batches.finish()
+        end()
         await writing.value
+    }
+
+    private func end() {
+        backlog.content.withLock { $0.isFinished = true }
+        backlog.arrival.ring()
+    }
+
+    /// Says whether nothing will come any more.
+    private static func writeAll(of backlog: Waiting, to logger: Logger) -> Bool {
+        let content = backlog.content.withLock { content in
+            defer { content = Waiting.Content(isFinished: content.isFinished) }
+            return content
+        }
+        for start in stride(from: 0, to: content.records.count, by: batchLimit) {
+            logger.batched { logger in
+                for record in content.records[start...].prefix(batchLimit) {
+                    write(record, to: logger)
+                }
+            }
+        }
+        if content.lost > 0 {
+            logger.error(
+                "the log is too slow: records without a line here are in the audit",
+                ["records": content.lost])
+        }
+        return content.isFinished
     }
 
     static func write(_ record: Record, to logger: Logger) {

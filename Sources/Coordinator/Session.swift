@@ -178,7 +178,10 @@ final class Session: Sendable {
             if message.header(AuditChain.hashHeader) != ownHash { suspicion.ring() }
         }
         keep(others)
-        keep(try context.bulk.subscribe(Subjects.heartbeats) { intake.heartbeat($0) })
+        keep(
+            try context.bulk.subscribe(
+                Subjects.heartbeats, handler: { intake.heartbeat($0) },
+                rested: { [engine] in engine.takeHeartbeats() }))
         keep(try control.subscribe(Subjects.results) { intake.result($0) })
         keep(try control.subscribe(Subjects.rejections) { intake.rejection($0) })
         var consumer = try await Self.resume(

@@ -45,7 +45,7 @@ struct Agenda: Sendable {
 
     /// Keeps an entry that counts at the top.
     private mutating func dropSuperseded() {
-        while let first = heap.first, times[first.id] != first.time { removeFirst() }
+        while !heap.isEmpty, times[heap[0].id] != heap[0].time { removeFirst() }
     }
 
     private mutating func rebuild() {

@@ -2,7 +2,7 @@ package import Protocol
 
 /// One thing that happened, as the audit stream keeps it. Applying the events of the stream in order
 /// rebuilds the durable state; nothing else changes it.
-package enum Event: Sendable, Equatable {
+package indirect enum Event: Sendable, Equatable {
     /// A coordinator took over; the record's place in the stream is its epoch. When the alert stream was
     /// made anew since, its sequences begin again.
     case started(version: String, configuration: String, isAlertStreamNew: Bool)

@@ -2,7 +2,7 @@ package import Protocol
 
 /// One record of the audit stream: who, what, when, with what result. The payload is this as JSON, all
 /// members at the top level; its chain is in the headers.
-package struct Record: Sendable, Equatable {
+package struct Record: Sendable, Equatable, ObjectEncodable {
     package var time: Timestamp
     /// Who caused it: an agent, an operator, or the coordinator itself.
     package var actor: String
@@ -14,13 +14,11 @@ package struct Record: Sendable, Equatable {
         self.event = event
     }
 
-    package var object: JSON.Object {
-        var object: JSON.Object = [
-            "kind": .string(event.kind), "time": .string(time.description),
-            "actor": .string(actor),
-        ]
+    package func write(to object: inout ObjectWriter) {
+        object.put("kind", event.kind)
+        object.put("time", time)
+        object.put("actor", actor)
         event.write(to: &object)
-        return object
     }
 }
 
@@ -39,102 +37,104 @@ extension Event {
         }
     }
 
-    func write(to object: inout JSON.Object) {
+    func write(to object: inout ObjectWriter) {
         switch self {
         case .started(let version, let configuration, let isAlertStreamNew):
-            object["change"] = "started"
-            object["version"] = .string(version)
-            object["config"] = .string(configuration)
-            object["alert_stream_is_new"] = isAlertStreamNew ? true : nil
+            object.put("change", "started")
+            object.put("version", version)
+            object.put("config", configuration)
+            object.put("alert_stream_is_new", isAlertStreamNew ? true : nil)
         case .configured(let fingerprint, let refused):
-            object["change"] = refused == nil ? "applied" : "refused"
-            object["config"] = .string(fingerprint)
-            object["reason"] = refused.map(JSON.string)
+            object.put("change", refused == nil ? "applied" : "refused")
+            object.put("config", fingerprint)
+            object.put("reason", refused)
         case .alert(let event): event.write(to: &object)
         case .decision(let decision): decision.write(to: &object)
         case .result(let event): event.write(to: &object)
         case .incident(let event):
-            object["node"] = .string(event.node)
-            object["incident"] = .string(event.incident)
-            object["change"] = .string(event.change.rawValue)
-            object["reason"] = .string(event.reason)
-            object["lapsed"] = event.isLapsed ? true : nil
+            object.put("node", event.node)
+            object.put("incident", event.incident)
+            object.put("change", event.change.rawValue)
+            object.put("reason", event.reason)
+            object.put("lapsed", event.isLapsed ? true : nil)
         case .breaker(let event):
-            object["node"] = .string(event.key.node)
-            object["breaker"] = .string(event.key.text)
-            object["change"] = .string(event.change.rawValue)
-            object["reason"] = .string(event.reason)
-            object["until"] = event.until.map { .string($0.description) }
+            object.put("node", event.key.node)
+            object.put("breaker", event.key.text)
+            object.put("change", event.change.rawValue)
+            object.put("reason", event.reason)
+            object.put("until", event.until)
         case .operation(let event):
-            object["verb"] = .string(event.verb)
-            object["parameters"] = .object(event.parameters)
-            object["outcome"] = .string(event.outcome)
+            object.put("verb", event.verb)
+            object.put("parameters", event.parameters)
+            object.put("outcome", event.outcome)
         case .rejected(let rejection): rejection.write(to: &object)
-        case .clock(let reason): object["reason"] = .string(reason)
+        case .clock(let reason): object.put("reason", reason)
         }
     }
 }
 
-extension Rejection {
+extension Rejection: ObjectEncodable {
     /// The members of the record, and of the message on `skos.rejected.<node>`.
-    package func write(to object: inout JSON.Object) {
-        object["node"] = .string(node)
-        object["subject"] = .string(subject)
-        object["field"] = field.isEmpty ? nil : .string(field)
-        object["reason"] = .string(reason)
-        object["excerpt"] = excerpt.isEmpty ? nil : .string(excerpt)
-        object["sequence"] = sequence.map { .integer(Int64(clamping: $0)) }
+    package func write(to object: inout ObjectWriter) {
+        object.put("node", node)
+        object.put("subject", subject)
+        object.put("field", field.isEmpty ? nil : field)
+        object.put("reason", reason)
+        object.put("excerpt", excerpt.isEmpty ? nil : excerpt)
+        object.put("sequence", sequence.map { Int64(clamping: $0) })
     }
 }
 
 extension AlertEvent {
-    fileprivate func write(to object: inout JSON.Object) {
-        object["node"] = .string(alert.node)
-        object["incident"] = incident.map(JSON.string)
-        object["effect"] = .string(effect.rawValue)
-        object["policy_severity"] = policySeverity.map { .string($0.rawValue) }
-        object["until"] = until.map { .string($0.description) }
-        object["reason"] = reason.map(JSON.string)
-        object["sequence"] = .integer(Int64(clamping: sequence))
-        object["alert"] = .object(alert.object)
+    fileprivate func write(to object: inout ObjectWriter) {
+        object.put("node", alert.node)
+        object.put("incident", incident)
+        object.put("effect", effect.rawValue)
+        object.put("policy_severity", policySeverity?.rawValue)
+        object.put("until", until)
+        object.put("reason", reason)
+        object.put("sequence", Int64(clamping: sequence))
+        object.put("alert", alert)
     }
 }
 
 extension Decision {
-    fileprivate func write(to object: inout JSON.Object) {
-        object["node"] = .string(node)
-        object["incident"] = .string(incident)
-        object["cause"] = cause.map(JSON.string)
-        object["policy"] = .string(policy)
-        object["rung"] = .integer(Int64(rung))
-        object["action"] = action.isEmpty ? nil : .string(action)
-        object["action_id"] = command.map { .string($0.actionID) }
-        object["verdict"] = .string(verdict.rawValue)
-        object["reason"] = .string(reason)
-        object["until"] = until.map { .string($0.description) }
-        object["guards"] = .array(
-            guards.map {
-                [
-                    "guard": .string($0.name), "passed": .bool($0.passed),
-                    "reason": .string($0.reason),
-                ]
-            })
-        object["command"] = command.map { .object($0.object) }
+    fileprivate func write(to object: inout ObjectWriter) {
+        object.put("node", node)
+        object.put("incident", incident)
+        object.put("cause", cause)
+        object.put("policy", policy)
+        object.put("rung", Int64(rung))
+        object.put("action", action.isEmpty ? nil : action)
+        object.put("action_id", command?.actionID)
+        object.put("verdict", verdict.rawValue)
+        object.put("reason", reason)
+        object.put("until", until)
+        object.put("guards", guards)
+        object.put("command", command)
+    }
+}
+
+extension Decision.Guard: ObjectEncodable {
+    package func write(to object: inout ObjectWriter) {
+        object.put("guard", name)
+        object.put("passed", passed)
+        object.put("reason", reason)
     }
 }
 
 extension ResultEvent {
-    fileprivate func write(to object: inout JSON.Object) {
-        object["node"] = .string(result.node)
-        object["incident"] = .string(incident)
-        object["action"] = .string(result.actionType)
-        object["action_id"] = .string(result.actionID)
-        object["status"] = .string(
-            timedOut && result.status == .done ? "timeout" : result.status.rawValue)
-        object["outcome"] = result.outcome.map { .string($0.rawValue) }
-        object["reason"] = result.reason.map(JSON.string)
-        object["timed_out"] = timedOut ? true : nil
-        object["until"] = until.map { .string($0.description) }
-        object["result"] = .object(result.object)
+    fileprivate func write(to object: inout ObjectWriter) {
+        object.put("node", result.node)
+        object.put("incident", incident)
+        object.put("action", result.actionType)
+        object.put("action_id", result.actionID)
+        object.put(
+            "status", timedOut && result.status == .done ? "timeout" : result.status.rawValue)
+        object.put("outcome", result.outcome?.rawValue)
+        object.put("reason", result.reason)
+        object.put("timed_out", timedOut ? true : nil)
+        object.put("until", until)
+        object.put("result", result)
     }
 }

@@ -7,8 +7,8 @@ package import Protocol
 /// rebuilds it. A kill may come between any two records of one input, so every step must follow from
 /// the state alone: what one input left undone, the next tick after a restart does.
 package struct Immunity: Sendable {
-    /// What happened.
-    package enum Input: Sendable {
+    /// What happened. Boxed, as are directives and events: they are large, and go through many hands.
+    package indirect enum Input: Sendable {
         /// An alert, complete with id and timestamp, and its place in the alert stream.
         case alert(Alert, sequence: UInt64)
         case result(CommandResult)
@@ -28,7 +28,7 @@ package struct Immunity: Sendable {
     }
 
     /// What the shell must do, in this order.
-    package enum Directive: Sendable, Equatable {
+    package indirect enum Directive: Sendable, Equatable {
         /// Append it to the audit stream. What follows waits until it is durable.
         case append(Event)
         /// Publish it to `skos.command.<node>`.

@@ -1,7 +1,7 @@
 /// A symptom that somebody noticed, or (severity `ok`) that has cleared: `skos.alert.<node>`.
 ///
 /// The least that works by hand is `{"type":"thermal","severity":"critical"}`.
-package struct Alert: Sendable, Equatable {
+package struct Alert: Sendable, Equatable, ObjectEncodable {
     /// Unique for each alert; without one the receiver names it by its place in the stream.
     package var id: String?
     /// Who noticed, such as `thermal-sentinel-nova`.
@@ -79,23 +79,21 @@ package struct Alert: Sendable, Equatable {
         extra = fields.others(than: Self.names)
     }
 
-    package var object: JSON.Object {
-        var object = JSON.Object()
-        object["id"] = id.map(JSON.string)
-        object["agent_id"] = agentID.map(JSON.string)
-        object["type"] = .string(type)
-        object["severity"] = .string(severity.rawValue)
-        object["node"] = .string(node)
-        object["resource"] = resource.isEmpty ? nil : .string(resource)
-        object["message"] = message.map(JSON.string)
-        object["value"] = value.map(JSON.number)
-        object["unit"] = unit.map(JSON.string)
-        object["threshold"] = threshold.map(JSON.number)
-        object["cause"] = cause.map(JSON.string)
-        object["drill"] = drill ? true : nil
-        object["details"] = details.isEmpty ? nil : .object(details)
-        object["timestamp"] = timestamp.map { .string($0.description) }
-        object.append(extra, except: Self.names)
-        return object
+    package func write(to object: inout ObjectWriter) {
+        object.put("id", id)
+        object.put("agent_id", agentID)
+        object.put("type", type)
+        object.put("severity", severity.rawValue)
+        object.put("node", node)
+        object.put("resource", resource.isEmpty ? nil : resource)
+        object.put("message", message)
+        object.put("value", value)
+        object.put("unit", unit)
+        object.put("threshold", threshold)
+        object.put("cause", cause)
+        object.put("drill", drill ? true : nil)
+        object.put("details", details.isEmpty ? nil : details)
+        object.put("timestamp", timestamp)
+        object.put(extra, except: Self.names)
     }
 }

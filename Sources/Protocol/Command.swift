@@ -1,5 +1,5 @@
 /// What the coordinator asks the agents of a node to do: `skos.command.<node>`.
-package struct Command: Sendable, Equatable {
+package struct Command: Sendable, Equatable, ObjectEncodable {
     /// What is to be done about the action that `actionID` names.
     package enum Operation: String, Sendable, CaseIterable {
         /// Execute it, once.
@@ -79,22 +79,20 @@ package struct Command: Sendable, Equatable {
         extra = fields.others(than: Self.names)
     }
 
-    package var object: JSON.Object {
-        var object: JSON.Object = [
-            "action_id": .string(actionID), "action_type": .string(actionType),
-        ]
-        object["operation"] = operation == .execute ? nil : .string(operation.rawValue)
-        object["parameters"] = .object(parameters)
-        object["timestamp"] = timestamp.map { .string($0.description) }
-        object["node"] = .string(node)
-        object["agent_type"] = agentType.map(JSON.string)
-        object["epoch"] = epoch.map(JSON.integer)
-        object["deadline"] = deadline.map { .string($0.description) }
-        object["lease"] = lease.map { JSON(seconds: $0) }
-        object["incident"] = incident.map(JSON.string)
-        object["dry_run"] = dryRun ? true : nil
-        object.append(extra, except: Self.names)
-        return object
+    package func write(to object: inout ObjectWriter) {
+        object.put("action_id", actionID)
+        object.put("action_type", actionType)
+        object.put("operation", operation == .execute ? nil : operation.rawValue)
+        object.put("parameters", parameters)
+        object.put("timestamp", timestamp)
+        object.put("node", node)
+        object.put("agent_type", agentType)
+        object.put("epoch", epoch)
+        object.put("deadline", deadline)
+        object.put("lease", lease.map { JSON(seconds: $0) })
+        object.put("incident", incident)
+        object.put("dry_run", dryRun ? true : nil)
+        object.put(extra, except: Self.names)
     }
 }
 

@@ -1,5 +1,5 @@
 /// What became of a command: `skos.result.<node>`.
-package struct CommandResult: Sendable, Equatable {
+package struct CommandResult: Sendable, Equatable, ObjectEncodable {
     package enum Status: String, Sendable, CaseIterable {
         /// Understood, and being executed.
         case accepted
@@ -97,23 +97,22 @@ package struct CommandResult: Sendable, Equatable {
         extra = fields.others(than: Self.names)
     }
 
-    package var object: JSON.Object {
-        var object: JSON.Object = ["action_id": .string(actionID)]
-        object["action_type"] = actionType.isEmpty ? nil : .string(actionType)
-        object["agent_id"] = agentID.map(JSON.string)
-        object["node"] = .string(node)
-        object["status"] = .string(status.rawValue)
-        object["outcome"] = outcome.map { .string($0.rawValue) }
-        object["reason"] = reason.map(JSON.string)
-        object["duration_ms"] = durationMilliseconds.map(JSON.number)
-        object["effect"] = effect.map(JSON.object)
-        object["undo"] = undo.map(JSON.object)
-        object["dry_run"] = dryRun ? true : nil
-        object["asked"] = isAsked ? true : nil
-        object["busy"] = isBusy ? true : nil
-        object["incident"] = incident.map(JSON.string)
-        object["timestamp"] = timestamp.map { .string($0.description) }
-        object.append(extra, except: Self.names)
-        return object
+    package func write(to object: inout ObjectWriter) {
+        object.put("action_id", actionID)
+        object.put("action_type", actionType.isEmpty ? nil : actionType)
+        object.put("agent_id", agentID)
+        object.put("node", node)
+        object.put("status", status.rawValue)
+        object.put("outcome", outcome?.rawValue)
+        object.put("reason", reason)
+        object.put("duration_ms", durationMilliseconds)
+        object.put("effect", effect)
+        object.put("undo", undo)
+        object.put("dry_run", dryRun ? true : nil)
+        object.put("asked", isAsked ? true : nil)
+        object.put("busy", isBusy ? true : nil)
+        object.put("incident", incident)
+        object.put("timestamp", timestamp)
+        object.put(extra, except: Self.names)
     }
 }

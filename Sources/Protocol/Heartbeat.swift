@@ -1,5 +1,5 @@
 /// What an agent says of itself every few seconds on `skos.heartbeat.<node>`.
-package struct Heartbeat: Sendable, Equatable {
+package struct Heartbeat: Sendable, Equatable, ObjectEncodable {
     /// Who sends it, such as `thermal-sentinel-nova`; unique in the fleet.
     package var agentID: String
     /// What it is, such as `thermal_sentinel`.
@@ -79,16 +79,15 @@ package struct Heartbeat: Sendable, Equatable {
         return short
     }
 
-    package var object: JSON.Object {
-        var object: JSON.Object = [
-            "agent_id": .string(agentID), "agent_type": .string(agentType), "node": .string(node),
-        ]
-        object["timestamp"] = timestamp.map { .string($0.description) }
-        object["cpu_temp"] = cpuTemp.map(JSON.number)
-        object["gpu_temp"] = gpuTemp.map(JSON.number)
-        object["metadata"] = .object(metadata)
-        object.append(extra, except: Self.names)
-        return object
+    package func write(to object: inout ObjectWriter) {
+        object.put("agent_id", agentID)
+        object.put("agent_type", agentType)
+        object.put("node", node)
+        object.put("timestamp", timestamp)
+        object.put("cpu_temp", cpuTemp)
+        object.put("gpu_temp", gpuTemp)
+        object.put("metadata", metadata)
+        object.put(extra, except: Self.names)
     }
 }
 

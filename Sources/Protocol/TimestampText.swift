@@ -1,40 +1,53 @@
 extension Timestamp: CustomStringConvertible {
     /// RFC 3339 in UTC, with as many digits of a fraction (none, 3, 6 or 9) as the value has.
     package var description: String {
+        String(unsafeUninitializedCapacity: Self.descriptionLimit) { write(to: $0) }
+    }
+
+    /// Appends the description.
+    func write(to bytes: inout [UInt8]) {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Self.descriptionLimit) { text in
+            bytes.append(contentsOf: text.prefix(write(to: text)))
+        }
+    }
+
+    /// Bytes of the longest description, and more.
+    private static let descriptionLimit = 32
+
+    /// Writes the description and returns how many bytes it has. Digit by digit: every record and message
+    /// carries several of these.
+    private func write(to text: UnsafeMutableBufferPointer<UInt8>) -> Int {
         let (days, second) = seconds.dividedByDay
         let (year, month, day) = Self.civil(fromDays: days)
-        // Written digit by digit: every record and message carries several of these.
-        return String(unsafeUninitializedCapacity: 32) { text in
-            var end = 0
-            func put(_ value: Int64, _ digits: Int, after separator: Unicode.Scalar? = nil) {
-                if let separator {
-                    text[end] = UInt8(ascii: separator)
-                    end += 1
-                }
-                var rest = value
-                for index in stride(from: end + digits - 1, through: end, by: -1) {
-                    text[index] = UInt8(ascii: "0") + UInt8(rest % 10)
-                    rest /= 10
-                }
-                end += digits
+        var end = 0
+        func put(_ value: Int64, _ digits: Int, after separator: Unicode.Scalar? = nil) {
+            if let separator {
+                text[end] = UInt8(ascii: separator)
+                end += 1
             }
-            put(year, 4)
-            put(month, 2, after: "-")
-            put(day, 2, after: "-")
-            put(second / 3600, 2, after: "T")
-            put(second / 60 % 60, 2, after: ":")
-            put(second % 60, 2, after: ":")
-            let fraction = nanoseconds.remainder(modulo: 1_000_000_000)
-            if fraction % 1_000_000 == 0 {
-                if fraction != 0 { put(fraction / 1_000_000, 3, after: ".") }
-            } else if fraction % 1000 == 0 {
-                put(fraction / 1000, 6, after: ".")
-            } else {
-                put(fraction, 9, after: ".")
+            var rest = value
+            for index in stride(from: end + digits - 1, through: end, by: -1) {
+                text[index] = UInt8(ascii: "0") + UInt8(rest % 10)
+                rest /= 10
             }
-            text[end] = UInt8(ascii: "Z")
-            return end + 1
+            end += digits
         }
+        put(year, 4)
+        put(month, 2, after: "-")
+        put(day, 2, after: "-")
+        put(second / 3600, 2, after: "T")
+        put(second / 60 % 60, 2, after: ":")
+        put(second % 60, 2, after: ":")
+        let fraction = nanoseconds.remainder(modulo: 1_000_000_000)
+        if fraction % 1_000_000 == 0 {
+            if fraction != 0 { put(fraction / 1_000_000, 3, after: ".") }
+        } else if fraction % 1000 == 0 {
+            put(fraction / 1000, 6, after: ".")
+        } else {
+            put(fraction, 9, after: ".")
+        }
+        text[end] = UInt8(ascii: "Z")
+        return end + 1
     }
 
     /// Rounded down to whole milliseconds, which is what messages carry.

@@ -42,20 +42,34 @@ package final class LogSink: Sendable {
     /// Lines that could not be written since the start.
     package var lostLines: Int { lost.load(ordering: .relaxed) }
 
-    /// One call of `write` for each line of usual length, so that lines of several threads and processes do
-    /// not mix.
-    func write(_ line: LogLine) {
-        let bytes = format == .json ? line.json() : line.text()
+    /// As few calls of `write` as whole lines allow, so that lines of several threads and processes do not
+    /// mix.
+    func write(_ lines: [LogLine]) {
+        var piece: [UInt8] = []
+        var count = 0
+        for line in lines {
+            let bytes = format == .json ? line.json() : line.text()
+            if piece.count + bytes.count > Self.pieceBytes {
+                write(piece, lines: count)
+                (piece, count) = ([], 0)
+            }
+            piece += bytes
+            count += 1
+        }
+        write(piece, lines: count)
+    }
+
+    private func write(_ piece: [UInt8], lines: Int) {
         let isWritten = isClogged.withLock { isClogged in
-            var rest = bytes[...]
+            var rest = piece[...]
             while !rest.isEmpty {
                 guard hasRoom(within: isClogged ? .zero : Self.patience) else {
                     isClogged = true
                     return false
                 }
                 isClogged = false
-                let count = rest.prefix(Self.pieceBytes).withUnsafeBytes { piece in
-                    Glibc.write(descriptor, piece.baseAddress, piece.count)
+                let count = rest.withUnsafeBytes { bytes in
+                    Glibc.write(descriptor, bytes.baseAddress, bytes.count)
                 }
                 if count < 0 && errno == EINTR { continue }
                 // Closed, or full all the same: the program goes on without its log.
@@ -64,7 +78,7 @@ package final class LogSink: Sendable {
             }
             return true
         }
-        if !isWritten { lost.add(1, ordering: .relaxed) }
+        if !isWritten { lost.add(lines, ordering: .relaxed) }
     }
 
     /// Whether something can be written without waiting longer than this; true also of what is closed, and

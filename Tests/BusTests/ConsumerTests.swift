@@ -188,19 +188,23 @@ struct ConsumerTests {
         }
     }
 
+    private static func metadata(of reply: String) -> BusMessage.Metadata? {
+        Array(reply.utf8).withUnsafeBytes { BusMessage.Metadata(reply: $0) }
+    }
+
     @Test func acksOfNewServers() {
         // ADR-15: domain and account hash before the stream, a token after the rest.
         let old = "$JS.ACK.S.C.1.7.5.1700000000000000000.3"
         let new = "$JS.ACK._.ACCHASH.S.C.1.7.5.1700000000000000000.3.rnd"
         for reply in [old, new] {
-            let metadata = BusMessage.Metadata(reply: reply)
+            let metadata = Self.metadata(of: reply)
             #expect(metadata?.streamSequence == 7)
             #expect(metadata?.consumerSequence == 5)
             #expect(metadata?.pending == 3)
             #expect(metadata?.stream == "S")
         }
         for reply in ["", "_INBOX.1", "$JS.ACK.S.C.1.7.5.x.3", "$JS.ACK.S.C.1.7.5.1.2.3"] {
-            #expect(BusMessage.Metadata(reply: reply) == nil)
+            #expect(Self.metadata(of: reply) == nil)
         }
     }
 }

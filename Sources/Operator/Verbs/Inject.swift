@@ -43,7 +43,7 @@ extension Program {
         let ack: PubAck
         do {
             ack = try await link.connection.jetStream.publish(
-                subject, JSON.object(alert.object).encoded, messageID: alert.id,
+                subject, alert.encoded, messageID: alert.id,
                 timeout: link.timeout)
         } catch  where error.code == .noResponders {
             throw Failure(
