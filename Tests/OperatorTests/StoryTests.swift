@@ -147,6 +147,10 @@ private let story = """
                 "alice@laptop asked for breaker reset (breaker=all): no open breaker"
             ),
             (
+                #"{"kind":"rejected","subject":"skos.heartbeat.nova","field":"metadata.start_id","reason":"two machines call themselves nova","excerpt":"a-nova"}"#,
+                "two machines call themselves nova"
+            ),
+            (
                 #"{"kind":"rejected","subject":"skos.alert.nova","field":"severity","reason":"is missing"}"#,
                 "a message on skos.alert.nova was rejected: severity: is missing"
             ),

@@ -227,6 +227,12 @@ enum Narrator {
     private static func rejection(_ record: JSON.Object) -> Narration {
         let field = record.text("field")
         let excerpt = record.text("excerpt")
+        // No message as such is at fault, but that they come from two machines.
+        if field == "metadata.start_id" {
+            return Narration(
+                headline: record.text("reason"),
+                details: ["noticed by the heartbeats of \(excerpt)"], colour: .red)
+        }
         return Narration(
             headline: "a message on \(record.text("subject")) was rejected: "
                 + (field.isEmpty ? "" : "\(field): ") + record.text("reason"),
