@@ -7,7 +7,7 @@ import Settings
 import Testing
 
 /// Agents against a real NATS server.
-@Suite("AgentHost", .serialized, .timeLimit(.minutes(2)))
+@Suite("AgentHost", .serialized, .timeLimit(.minutes(10)))
 struct AgentHostTests {
     @Test("heartbeats say who, what and how it is, and what the module has read")
     func heartbeat() async throws {

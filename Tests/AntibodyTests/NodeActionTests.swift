@@ -17,7 +17,7 @@ private struct Idler: AntibodyModule {
     func apply(_ config: Config) {}
 }
 
-@Suite("shutdown_non_essential, through NATS", .serialized, .timeLimit(.minutes(2)))
+@Suite("shutdown_non_essential, through NATS", .serialized, .timeLimit(.minutes(10)))
 struct NodeActionTests {
     private static let action = "shutdown_non_essential"
 

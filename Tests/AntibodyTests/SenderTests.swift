@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// What waits to be sent, against a real server; the test plays the stream and the coordinator.
-@Suite("Senders", .serialized, .timeLimit(.minutes(1)))
+@Suite("Senders", .serialized, .timeLimit(.minutes(10)))
 struct SenderTests {
     private let quiet = Logger("test", sink: LogSink(descriptor: -1))
 

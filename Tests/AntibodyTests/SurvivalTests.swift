@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// What remains of an action when NATS, the agent or its disk goes away.
-@Suite("Survival", .serialized, .timeLimit(.minutes(2)))
+@Suite("Survival", .serialized, .timeLimit(.minutes(10)))
 struct SurvivalTests {
     @Test("a lease ends without NATS, and NATS hears of it when it is back")
     func leaseWithoutNATS() async throws {

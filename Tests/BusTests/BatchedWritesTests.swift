@@ -5,7 +5,7 @@ import Testing
 
 @testable import Bus
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct BatchedWritesTests {
     private static let setups = NATSServer.binaries.map { Setup(binary: $0, writes: .batched) }
 

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Bus
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct ConnectTests {
     private func failure(_ options: Connection.Options) async -> BusError? {
         await busError { try await Connection.connect(options).close() }

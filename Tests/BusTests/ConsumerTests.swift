@@ -4,7 +4,7 @@ import Testing
 
 @testable import Bus
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct ConsumerTests {
     private func fill(_ count: Int, _ connection: Connection) async throws -> JetStream {
         let js = connection.jetStream

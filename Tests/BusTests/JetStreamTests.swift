@@ -4,7 +4,7 @@ import Testing
 
 @testable import Bus
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct JetStreamTests {
     @Test(arguments: Setup.all)
     func streamsAreCheckedAsTheServerHasThem(setup: Setup) async throws {

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// Counts of live objects are the whole process's, so these tests run in processes of their own.
-@Suite(.timeLimit(.minutes(3)))
+@Suite(.timeLimit(.minutes(10)))
 struct LeakTests {
     @Test(arguments: NATSServer.binaries)
     func everythingIsLetGo(binary: String) async {

@@ -3,7 +3,7 @@ import Glibc
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct OrderedPublisherTests {
     @Test(arguments: Setup.all)
     func outcomesComeInOrder(setup: Setup) async throws {

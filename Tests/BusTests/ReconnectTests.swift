@@ -3,7 +3,7 @@ import Foundation
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct ReconnectTests {
     @Test(arguments: Setup.all)
     func killedServerComesBack(setup: Setup) async throws {

@@ -2,7 +2,7 @@ import Bus
 import TestSupport
 import Testing
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct RequestTests {
     @Test(arguments: Setup.all)
     func manyAtOnce(setup: Setup) async throws {

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Bus
 
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(10)))
 struct SubscriptionTests {
     private func number(_ message: BusMessage) -> Int? {
         Int(String(decoding: message.payload, as: UTF8.self))

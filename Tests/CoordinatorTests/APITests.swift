@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// `skos.api.<verb>`: what operators can ask for, and what they are told when it cannot be done.
-@Suite(.serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(10)))
 struct APITests {
     struct Mistake: Sendable, CustomTestStringConvertible {
         var verb: String

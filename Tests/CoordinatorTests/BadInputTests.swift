@@ -8,7 +8,7 @@ import TestSupport
 import Testing
 
 /// Every bad message: one record, one word to its sender, and no effect on anything else.
-@Suite(.serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(10)))
 struct BadInputTests {
     struct Case: Sendable, CustomTestStringConvertible {
         var name: String

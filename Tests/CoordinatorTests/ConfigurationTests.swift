@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// Edits of the configuration while it runs.
-@Suite(.serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(10)))
 struct ConfigurationTests {
     private static func loaded(
         _ lab: Lab, _ ladder: [String], fingerprint: String

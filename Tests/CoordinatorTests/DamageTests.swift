@@ -7,7 +7,7 @@ import Testing
 @testable import Coordinator
 
 /// Damaged state stops the healer; it says where, and nothing is commanded.
-@Suite(.serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(10)))
 struct DamageTests {
     struct Damage: Sendable, CustomTestStringConvertible {
         var testDescription: String

@@ -6,7 +6,7 @@ import TestSupport
 import Testing
 
 /// From an alert to the recovery, with a real server.
-@Suite(.serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(10)))
 struct HealingTests {
     static let critical = #"{"type":"thermal","severity":"critical","details":{"sensor":"cpu"}}"#
     static let clear = #"{"type":"thermal","severity":"ok","details":{"sensor":"cpu"}}"#

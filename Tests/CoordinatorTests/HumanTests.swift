@@ -14,7 +14,7 @@ extension HTTPServer {
 }
 
 /// What needs a human reaches one.
-@Suite(.serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(10)))
 struct HumanTests {
     private func local(_ url: String) -> Config.Local {
         var local = Config.Local()

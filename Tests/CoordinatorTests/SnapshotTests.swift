@@ -9,7 +9,7 @@ import Testing
 @testable import Coordinator
 
 /// A snapshot saves time and decides nothing: what is doubtful about it is not used.
-@Suite(.serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(10)))
 struct SnapshotTests {
     /// A state with so many open incidents, and the audit that leads to it.
     private static func replay(_ count: Int, on jetStream: JetStream) async throws -> Replay {

@@ -7,7 +7,7 @@ import Testing
 @testable import Coordinator
 
 /// Stories that are longer than an answer.
-@Suite(.serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(10)))
 struct StoryTests {
     private static let megabyte = 1 << 20
 

@@ -7,7 +7,7 @@ import Testing
 @testable import Coordinator
 
 /// Whatever is killed, cut off or taken over: nothing is lost, nothing is done twice.
-@Suite(.serialized, .timeLimit(.minutes(5)))
+@Suite(.serialized, .timeLimit(.minutes(10)))
 struct SurvivalTests {
     @Test(arguments: NATSServer.binaries)
     func restartSendsTheSameCommandAgain(binary: String) async throws {

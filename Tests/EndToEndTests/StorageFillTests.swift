@@ -37,6 +37,7 @@ struct StorageFillTests {
         let kept = try site.manifest(site.point + "/kept")
 
         try site.unseen { try site.fill("temp", to: 82) }
+        try await site.wait(forOutcome: "cleanup_temp succeeded")
         try await site.waitResolved(1)
         #expect(site.used < 75)
 
@@ -46,6 +47,7 @@ struct StorageFillTests {
             try site.fill("data", to: 92)
             return try site.manifest(site.point + "/data")
         }
+        try await site.wait(forOutcome: "archive_old_data succeeded")
         try await site.waitResolved(2)
         #expect(site.used < 75)
         let restored = site.node.directory.path + "/restored"
@@ -54,6 +56,7 @@ struct StorageFillTests {
         #expect(ScratchTree.count(site.point + "/data") == 0)
 
         try site.unseen { try site.fill("temp", to: 96) }
+        try await site.wait(forOutcome: "emergency_cleanup succeeded")
         try await site.waitResolved(3)
         #expect(site.used < 75)
         #expect(try site.manifest(site.point + "/kept") == kept)

@@ -74,6 +74,7 @@ struct StorageKillTests {
         guard site.used > 35, try site.outcomes().isEmpty else { return false }
 
         try site.startAgent()
+        try await site.wait(forOutcome: "cleanup_temp succeeded")
         try await site.waitResolved(1)
         // All that is left is young, or has another name.
         #expect(ScratchTree.count(temp) == 680 + 1)
@@ -128,6 +129,7 @@ struct StorageKillTests {
         #expect(try site.manifest(union) == expected)
 
         try site.startAgent()
+        try await site.wait(forOutcome: "archive_old_data succeeded")
         try await site.waitResolved(1)
         #expect(site.used < 72 && ScratchTree.count(site.point + "/data") == 0)
         let restored = site.node.directory.path + "/restored"

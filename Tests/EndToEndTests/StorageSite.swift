@@ -127,6 +127,11 @@ final class StorageSite {
         }
     }
 
+    /// Waits until an action has ended so; the file system may be below its threshold long before.
+    func wait(forOutcome outcome: String) async throws {
+        try await node.wait(for: outcome) { try outcomes().contains(outcome) }
+    }
+
     /// What has happened so far, for a test that waits in vain.
     func story() throws -> String {
         "\(used) % used\n" + (try node.run("explain", "nova").output)

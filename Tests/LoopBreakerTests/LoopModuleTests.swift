@@ -9,7 +9,7 @@ import Testing
 @testable import LoopBreaker
 
 /// Agents against a real NATS server.
-@Suite("The loop agent", .serialized, .timeLimit(.minutes(2)))
+@Suite("The loop agent", .serialized, .timeLimit(.minutes(10)))
 struct LoopModuleTests {
     @Test("is called as the command line calls it")
     func name() { #expect(LoopModule(config: Config()).name == "loop") }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import LoopBreaker
 
-@Suite("The relay", .serialized, .timeLimit(.minutes(2)))
+@Suite("The relay", .serialized, .timeLimit(.minutes(10)))
 struct RelayTests {
     private func start(_ fleet: Fleet, _ change: (inout Config) -> Void = { _ in }) async throws {
         try await fleet.start(

@@ -10,7 +10,7 @@ import Testing
 @testable import LoopBreaker
 
 /// Several agents, restarts and servers without JetStream.
-@Suite("Shared breakers", .serialized, .timeLimit(.minutes(2)))
+@Suite("Shared breakers", .serialized, .timeLimit(.minutes(10)))
 struct SharingTests {
     @Test("what one agent breaks all know, one tells people, and one trial passes")
     func fleet() async throws {

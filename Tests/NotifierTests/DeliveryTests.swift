@@ -71,7 +71,7 @@ private final class Desk: Sendable {
 }
 
 /// With a real server, and libcurl.
-@Suite("The webhook", .timeLimit(.minutes(5)))
+@Suite("The webhook", .timeLimit(.minutes(10)))
 struct DeliveryTests {
     @Test("each format arrives whole", arguments: Config.WebhookFormat.allCases)
     func arrives(format: Config.WebhookFormat) async throws {
@@ -278,7 +278,7 @@ struct DeliveryTests {
 }
 
 /// A server with a certificate that nobody vouches for.
-@Suite("TLS of the webhook", .timeLimit(.minutes(5)))
+@Suite("TLS of the webhook", .timeLimit(.minutes(10)))
 struct CertificateTests {
     private static let openssl = "/usr/bin/openssl"
 

@@ -9,7 +9,7 @@ import Testing
 
 /// The built program against real servers.
 @Suite(
-    .serialized, .timeLimit(.minutes(5)),
+    .serialized, .timeLimit(.minutes(10)),
     .enabled(if: !NATSServer.binaries.isEmpty, "needs a nats-server: apt install nats-server"))
 struct EndToEndTests {
     @Test("up: everything of one node starts, answers, and stops", arguments: NATSServer.binaries)

@@ -10,7 +10,7 @@ import Testing
 
 /// Processes that die, ports and directories that are taken, and verbs with nobody to answer them.
 @Suite(
-    .serialized, .timeLimit(.minutes(5)),
+    .serialized, .timeLimit(.minutes(10)),
     .enabled(if: !NATSServer.binaries.isEmpty, "needs a nats-server: apt install nats-server"))
 struct SupervisionTests {
     private let server = NATSServer.binaries.first ?? ""

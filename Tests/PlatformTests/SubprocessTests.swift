@@ -124,7 +124,7 @@ import Testing
 
     @Test(
         "what cannot be killed is left alone, and collected when it has ended after all",
-        .enabled(if: StuckMount.isPossible, "needs root and /dev/fuse"), .timeLimit(.minutes(5)))
+        .enabled(if: StuckMount.isPossible, "needs root and /dev/fuse"), .timeLimit(.minutes(10)))
     func unkillable() async throws {
         let scratch = try Scratch()
         // Not where other tests look for mounts.

@@ -69,7 +69,7 @@ private let quiet: Logger = {
     return Logger("test", sink: sink)
 }()
 
-@Suite("ServiceGroup", .timeLimit(.minutes(1)))
+@Suite("ServiceGroup", .timeLimit(.minutes(10)))
 struct ServiceGroupTests {
     private func group(_ services: [Probe], deadline: Duration = .seconds(30)) -> ServiceGroup {
         ServiceGroup(services, deadline: deadline, grace: .milliseconds(20), log: quiet)

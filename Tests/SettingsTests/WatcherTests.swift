@@ -5,7 +5,7 @@ import Testing
 @testable import Settings
 
 /// Edits of a real file in a real folder, in all the ways in which files are edited.
-@Suite(.timeLimit(.minutes(2))) struct WatcherTests {
+@Suite(.timeLimit(.minutes(10))) struct WatcherTests {
     private let folder: TemporaryFolder
     private var path: String { folder.path + "/config.yaml" }
 
