@@ -5,6 +5,10 @@ internal import Synchronization
 ///
 /// cnats does not free a message where it is destroyed: it hands it to a thread of its own, and wakes that
 /// thread. A heal takes five messages; one by one, waking for them took a fifth of a busy coordinator's time.
+///
+/// Nothing is used after its end: only the `deinit` of a message's one owner brings it here, and a message
+/// does not refer to its connection while it is freed. Nothing leaks: the bin is its connection's, which every
+/// message that was received keeps alive, and what is left in it goes with it, after the connection.
 final class MessageBin: Sendable {
     /// At most so many messages, and bytes of them, are kept.
     static let countLimit = 512

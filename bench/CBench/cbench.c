@@ -153,7 +153,7 @@ int cbench_heal(
             s = natsConnection_Publish(nc, subject, alert, (int)sizeof alert - 1);
         }
         natsMsg *msg = NULL;
-        s = natsSubscription_NextMsg(&msg, sub, 10000);
+        s = natsSubscription_NextMsg(&msg, sub, 60000);
         if (s != NATS_OK) break;
         const char *node = natsMsg_GetSubject(msg) + strlen(space) + strlen(".command.");
         int n = strncmp(natsMsg_GetSubject(msg), head, (size_t)head_length) == 0
@@ -185,6 +185,30 @@ int cbench_heal(
     natsSubscription_Destroy(sub);
     natsConnection_Destroy(nc);
     return result->done == count ? 0 : 1;
+}
+
+int cbench_alerts(const char *url, const char *prefix, int count) {
+    natsConnection *nc = NULL;
+    natsStatus s = open_connection(&nc, url, false);
+    char subject[128];
+    for (int i = 0; i < count && s == NATS_OK; i++) {
+        snprintf(subject, sizeof subject, "skos.alert.%s%d", prefix, i);
+        s = natsConnection_Publish(nc, subject, alert, (int)sizeof alert - 1);
+    }
+    if (s == NATS_OK) s = natsConnection_FlushTimeout(nc, 30000);
+    natsConnection_Destroy(nc);
+    return s == NATS_OK ? 0 : 1;
+}
+
+int cbench_forget(const char *url, const char *stream) {
+    natsConnection *nc = NULL;
+    jsCtx *js = NULL;
+    natsStatus s = open_connection(&nc, url, true);
+    if (s == NATS_OK) s = natsConnection_JetStream(&js, nc, NULL);
+    if (s == NATS_OK) s = js_DeleteStream(js, stream, NULL, NULL);
+    jsCtx_Destroy(js);
+    natsConnection_Destroy(nc);
+    return s == NATS_OK ? 0 : 1;
 }
 
 int64_t cbench_heartbeats(const char *url, int agents, int rate, double seconds) {

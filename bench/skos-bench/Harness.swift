@@ -117,8 +117,8 @@ final class Bench {
         return child
     }
 
-    /// A coordinator that has begun its term.
-    func coordinator() throws -> Child {
+    /// A coordinator that has begun its term, or is about to.
+    func coordinator(isAwaited: Bool = true) throws -> Child {
         let log = directory.appendingPathComponent("coordinator.log").path
         let child = try Child(
             skos, ["coordinator"],
@@ -126,6 +126,7 @@ final class Bench {
                 "NATS_URL": url, "SKOS_STATE_DIR": directory.path, "NODE_NAME": "bench",
                 "SKOS_CONFIG": "",
             ], log: log)
+        guard isAwaited else { return child }
         for _ in 0..<500 {
             let text = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
             if text.contains("coordinator started") { break }

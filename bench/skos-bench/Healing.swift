@@ -34,30 +34,40 @@ extension Bench {
         }
     }
 
-    /// 256 in flight.
+    /// 256 in flight: how many heals a second, and what each costs the coordinator alone, which says more
+    /// than the rate where other processes use the machine too.
     func throughput(count: Int) throws {
-        var floors: [Double] = []
-        var ours: [Double] = []
+        var floors: [(rate: Double, cost: Double)] = []
+        var ours: [(rate: Double, cost: Double)] = []
+        func run(_ space: String, _ round: Int, _ child: Child) throws -> (Double, Double) {
+            let before = child.cpuSeconds
+            let result = try heal(
+                space, "p\(round)x", count: count, window: 256, answers: false)
+            // The last records' log lines come a little later.
+            usleep(300_000)
+            let used = child.cpuSeconds - before
+            child.stop()
+            let rate = Double(count) / (Double(result.elapsed) / 1e9)
+            return (rate, 1e6 * used / Double(count))
+        }
         for round in 0..<rounds {
             let server = try server()
             defer { server.stop() }
-            let floor = try floor(pipelined: true)
-            let reference = try heal(
-                "floor", "p\(round)x", count: count, window: 256, answers: false)
-            floor.stop()
-            let coordinator = try coordinator()
-            let result = try heal("skos", "p\(round)x", count: count, window: 256, answers: false)
-            coordinator.stop()
-            floors.append(Double(count) / (Double(reference.elapsed) / 1e9))
-            ours.append(Double(count) / (Double(result.elapsed) / 1e9))
+            floors.append(try run("floor", round, try floor(pipelined: true)))
+            ours.append(try run("skos", round, try coordinator()))
         }
+        let (floor, skos) = (floors.map(\.rate).median, ours.map(\.rate).median)
         add(
             Row(
-                name: "heals a second, 256 in flight",
-                floor: String(format: "%.0f", floors.median),
-                skos: String(format: "%.0f", ours.median),
-                ratio: String(format: "%.2f", ours.median / floors.median), line: "≥ 0.50",
-                holds: ours.median / floors.median >= 0.5))
+                name: "heals a second, 256 in flight", floor: String(format: "%.0f", floor),
+                skos: String(format: "%.0f", skos), ratio: String(format: "%.2f", skos / floor),
+                line: "≥ 0.50", holds: skos / floor >= 0.5))
+        let (least, cost) = (floors.map(\.cost).median, ours.map(\.cost).median)
+        add(
+            Row(
+                name: "CPU for each of these heals, without NATS'",
+                floor: String(format: "%.0f µs", least), skos: String(format: "%.0f µs", cost),
+                ratio: String(format: "%.1f", cost / least), line: "–"))
     }
 
     /// A burst of alerts from as many nodes, each command answered.
@@ -118,6 +128,11 @@ extension Bench {
     }
 
     private func droppedHeartbeats() throws -> Int {
+        try status()["dropped_heartbeats"] as? Int ?? -1
+    }
+
+    /// What the coordinator says of itself.
+    func status() throws -> [String: Any] {
         let child = try Child(
             skos, ["status", "-o", "json"], environment: ["NATS_URL": url, "SKOS_CONFIG": ""])
         var text = ""
@@ -126,6 +141,6 @@ extension Bench {
         guard
             let object = try? JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any]
         else { throw Failure("`skos status -o json` printed: \(text.prefix(200))") }
-        return object["dropped_heartbeats"] as? Int ?? -1
+        return object
     }
 }

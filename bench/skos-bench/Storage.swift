@@ -113,7 +113,7 @@ extension Bench {
         return seconds(usage.ru_utime) + seconds(usage.ru_stime)
     }
 
-    private func seconds(_ duration: Duration) -> Double {
+    func seconds(_ duration: Duration) -> Double {
         Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
     }
 }

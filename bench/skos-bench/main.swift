@@ -5,8 +5,8 @@ import Foundation
 let arguments = CommandLine.arguments
 let usage = """
     usage: skos-bench [--rounds N] [--files N] [--only WHAT]…
-    WHAT: latency throughput burst heartbeats agent agents checks chains up cleanup
-          mounts mesh
+    WHAT: latency throughput burst heartbeats restart agent agents checks chains up
+          cleanup mounts mesh
     Environment: SKOS_BINARY (default .build/release/skos), NATS_SERVER (default nats-server on PATH).
     """
 
@@ -53,9 +53,10 @@ do {
         skos: environment["SKOS_BINARY"] ?? ".build/release/skos", natsServer: natsServer,
         rounds: rounds)
     if wants("latency") { try bench.latency(count: 2000) }
-    if wants("throughput") { try bench.throughput(count: 15000) }
+    if wants("throughput") { try bench.throughput(count: 9000) }
     if wants("burst") { try bench.burst(count: 2000) }
     if wants("heartbeats") { try bench.heartbeats(agents: 10000, rate: 100_000, seconds: 5) }
+    if wants("restart") { try bench.restart(incidents: 9_900, records: 160_000) }
     if wants("agent") { try bench.agent(seconds: 60) }
     if wants("agents") { try bench.agents(seconds: 60) }
     if wants("chains") { bench.chains(count: 1_000_000) }

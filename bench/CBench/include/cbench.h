@@ -28,6 +28,13 @@ int cbench_heal(
     const char *url, const char *space, const char *prefix, int count, int window, bool answers,
     cbench_result *result);
 
+/// Publishes an alert on each `skos.alert.<prefix><n>`, and waits for nothing that follows from it.
+/// Returns 0 when all are sent.
+int cbench_alerts(const char *url, const char *prefix, int count);
+
+/// Deletes a stream. Returns 0 when it is gone.
+int cbench_forget(const char *url, const char *stream);
+
 /// Publishes heartbeats of `agents` agents at `rate` a second for `seconds`; returns how many.
 int64_t cbench_heartbeats(const char *url, int agents, int rate, double seconds);
 
