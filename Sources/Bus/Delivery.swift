@@ -8,8 +8,9 @@ package final class Delivery: Sendable {
     private let connection: Connection
 
     /// Subscribes. `rested` is called when `handler` was called for all that had arrived; `idle` when nothing
-    /// came for `idleAfter`; `ended` once, when `handler` will not be called again. With `isPolled`, on a connection with `.batched` writes, all of them
-    /// are called by the connection's reading thread, else by one of the subscription's own.
+    /// came for `idleAfter`; `ended` once, when `handler` will not be called again. With `isPolled`, on a
+    /// connection with `.batched` writes, all of them are called by the connection's reading thread, else by
+    /// one of the subscription's own.
     init(
         _ connection: Connection, _ subject: String, queue: String? = nil, isPolled: Bool = false,
         handler: @escaping @Sendable (BusMessage) -> Void,

@@ -68,7 +68,8 @@ package final class LogSink: Sendable {
                     return false
                 }
                 isClogged = false
-                let count = rest.withUnsafeBytes { bytes in
+                // For more there may be no room, although there is some: then it would wait.
+                let count = rest.prefix(Self.pieceBytes).withUnsafeBytes { bytes in
                     Glibc.write(descriptor, bytes.baseAddress, bytes.count)
                 }
                 if count < 0 && errno == EINTR { continue }

@@ -4,8 +4,8 @@ package import Protocol
 /// Watches the healer itself: commands for one thing of a node that come again and again, and alerts of one
 /// cause.
 ///
-/// The same action for many things, such as for each peer behind a dead uplink, is no circle. A command that is repeated is no new one. What the loop breaker causes does not count, so that it
-/// cannot feed on itself.
+/// The same action for many things, such as for each peer behind a dead uplink, is no circle. A command that
+/// is repeated is no new one. What the loop breaker causes does not count, so that it cannot feed on itself.
 package struct CommandChains: Sendable {
     /// So many within `span` are one too many.
     package static let limit = 20
