@@ -28,10 +28,13 @@ package enum ActionTable {
             agentType: owner?.agentType, isDisruptive: disruptive.contains(action))
     }
 
-    /// The percentage of a `throttle_N` verb, 1 to 90.
+    /// By how many percent `throttle_N` may slow a node down: more would leave it next to nothing.
+    package static let throttlePercents = 1...90
+
+    /// The percentage of a `throttle_N` verb.
     package static func throttlePercent(_ action: String) -> Int? {
         guard action.hasPrefix("throttle_"), let percent = Int(action.dropFirst(9)),
-            (1...90).contains(percent), action == "throttle_\(percent)"
+            throttlePercents.contains(percent), action == "throttle_\(percent)"
         else { return nil }
         return percent
     }

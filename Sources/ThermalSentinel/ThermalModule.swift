@@ -61,7 +61,7 @@ package final class ThermalModule: AntibodyModule {
         // Without anything to throttle there is no such action here.
         guard throttle.hasKnobs else { return [] }
         // All of them: whoever edits a ladder need not start the agents of the fleet anew.
-        return ThrottleVerb.percents.compactMap {
+        return ActionTable.throttlePercents.compactMap {
             ThrottleVerb(
                 percent: $0, throttle: throttle, isListed: ThrottleVerb.usualPercents.contains($0))
         }

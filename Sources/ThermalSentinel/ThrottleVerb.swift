@@ -6,7 +6,6 @@ package struct ThrottleVerb: Verb {
     /// The members of the family that every node with a knob names; it offers all.
     static let usualPercents: Set<Int> = [10, 50]
     static let prefix = "throttle_"
-    static let percents = 1...90
 
     package let name: String
     package let percent: Int
@@ -20,7 +19,7 @@ package struct ThrottleVerb: Verb {
 
     /// `nil` for a percentage that is no throttling, or that would leave nothing.
     package init?(percent: Int, throttle: Throttle, isListed: Bool = true) {
-        guard Self.percents.contains(percent) else { return nil }
+        guard ActionTable.throttlePercents.contains(percent) else { return nil }
         self.percent = percent
         self.isListed = isListed
         self.throttle = throttle
