@@ -92,7 +92,7 @@ let package = Package(
             path: "bench/skos-bench", swiftSettings: strict),
 
         .target(
-            name: "TestSupport", dependencies: ["Platform"], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["Platform", "Threads"], path: "Tests/TestSupport",
             swiftSettings: strict),
         tests("ThreadsTests", ["Threads"]),
         tests("ProtocolTests", ["Protocol"]),

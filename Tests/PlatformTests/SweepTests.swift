@@ -128,11 +128,7 @@ enum Sweeping {
         let tree = try ScratchTree()
         let names: [[UInt8]] = [[0xFF, 0xFE], [0x0A], Array("a\\b".utf8), [0x2A], [0x20]]
         for name in names {
-            let path = Array(tree.path.utf8) + [0x2F] + name
-            let descriptor = Glibc.open(
-                path.map(CChar.init(bitPattern:)) + [0], O_CREAT | O_WRONLY | O_CLOEXEC, 0o600)
-            #expect(descriptor >= 0)
-            close(descriptor)
+            try ScratchTree.write(Array(tree.path.utf8) + [0x2F] + name, bytes: 0)
         }
         #expect(try Sweeping.run(tree.path).files == names.count)
         #expect(ScratchTree.count(tree.path) == 0)
