@@ -13,9 +13,6 @@ package struct KeyValue: Sendable {
         package var storage: StreamConfig.Storage = .file
         package var replicas = 1
         package var maxValueSize: Int?
-        /// Servers from 2.11 on leave a marker for this long when a key expires, so that watchers
-        /// hear of it; at least 1 s. Older servers expire silently.
-        package var expiryMarkerTTL: Duration?
 
         package init(bucket: String) { self.bucket = bucket }
     }
@@ -27,7 +24,7 @@ package struct KeyValue: Sendable {
             case delete
             /// Deleted together with its history.
             case purge
-            /// Its time to live ran out.
+            /// Its time to live ran out, and the bucket, made by somebody else, is told to say so.
             case expired
         }
 
@@ -109,15 +106,14 @@ package struct KeyValue: Sendable {
     }
 
     /// The present value of every key that matches, then every change as it happens, in order.
-    /// `pattern` may have wildcards; `onlyNew` leaves the present values out. Survives
-    /// disconnections. Ends when the task is cancelled.
+    /// `pattern` may have wildcards. Survives disconnections. Ends when the task is cancelled.
     /// - Throws: `invalidArgument`; while it is read, what `StreamReader` throws.
-    package func watch(_ pattern: String = ">", onlyNew: Bool = false) throws(BusError) -> Watch {
+    package func watch(_ pattern: String = ">") throws(BusError) -> Watch {
         try Subject.check(pattern, .subscribe)
         return Watch(
             reader: StreamReader(
                 jetStream: jetStream, stream: stream, filter: prefix + pattern,
-                start: onlyNew ? .new : .lastPerSubject, batch: 256),
+                start: .lastPerSubject, batch: 256),
             prefix: prefix)
     }
 
@@ -232,10 +228,6 @@ extension JetStream {
         stream.allowDirect = true
         // The server's default; it refuses a window longer than the messages live.
         stream.duplicateWindow = min(.seconds(120), config.ttl ?? .seconds(120))
-        if let marker = config.expiryMarkerTTL, connection.serverIsAtLeast(2, 11) {
-            stream.allowMessageTTL = true
-            stream.subjectDeleteMarkerTTL = marker
-        }
         _ = try await ensureStream(stream)
         return KeyValue(bucket: config.bucket, jetStream: self)
     }

@@ -33,10 +33,6 @@ package struct StreamConfig: Sendable, Equatable {
     package var denyPurge = false
     package var allowRollup = false
     package var allowDirect = false
-    /// Messages may carry a lifetime of their own (servers from 2.11 on).
-    package var allowMessageTTL = false
-    /// Markers left by expired subjects live this long (servers from 2.11 on; at least 1 s).
-    package var subjectDeleteMarkerTTL: Duration?
     /// Several messages can be stored as one batch (servers from 2.12 on).
     package var allowAtomicPublish = false
 
@@ -68,10 +64,6 @@ package struct StreamConfig: Sendable, Equatable {
         ]
         if let duplicateWindow {
             object["duplicate_window"] = .integer(duplicateWindow.wholeNanoseconds)
-        }
-        if allowMessageTTL { object["allow_msg_ttl"] = true }
-        if let subjectDeleteMarkerTTL {
-            object["subject_delete_marker_ttl"] = .integer(subjectDeleteMarkerTTL.wholeNanoseconds)
         }
         if allowAtomicPublish { object["allow_atomic"] = true }
         return .object(object)

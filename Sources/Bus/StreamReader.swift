@@ -13,7 +13,6 @@ package struct StreamReader: AsyncSequence, Sendable {
         case sequence(UInt64)
         /// The last message of each subject first, then what is new.
         case lastPerSubject
-        case new
     }
 
     /// The server says at least this often that it is still there.
@@ -190,10 +189,19 @@ package struct StreamReader: AsyncSequence, Sendable {
             return message
         }
 
+        /// A heartbeat tells how much the server has sent. What was lost on the way, as when the connection
+        /// broke and came back, would else be noticed only with the next message.
+        private mutating func checkDelivered(_ heartbeat: BusMessage) {
+            guard let sent = heartbeat.header("Nats-Last-Consumer").flatMap({ UInt64($0) }) else {
+                return
+            }
+            if sent >= expected { session = nil }
+        }
+
         /// What the server says about the consumer instead of a message.
         private mutating func control(_ message: BusMessage) async {
             switch message.status {
-            case 100: break
+            case 100: checkDelivered(message)
             case 404, 408:
                 // This request is over; another one may stand.
                 let unsent = message.header("Nats-Pending-Messages").flatMap { Int($0) }
@@ -225,7 +233,6 @@ extension StreamReader {
             "inactive_threshold": .integer((Self.requestLife * 2).wholeNanoseconds),
         ]
         switch start {
-        case .new: config["deliver_policy"] = "new"
         case .lastPerSubject: config["deliver_policy"] = "last_per_subject"
         case .sequence(let sequence):
             config["deliver_policy"] = "by_start_sequence"

@@ -25,7 +25,7 @@ final class Fleet: Sendable {
         lamp = Lamp(knob: directory.path + "/knob", probe: probe)
         ear = try await Connection.connect(.init(urls: [self.server.url], name: "ear"))
         heard = try ear.subscribe("skos.>", capacity: 10_000, overflow: .block)
-        try await heard.ready(timeout: .seconds(10))
+        try await heard.ready(timeout: .seconds(60))
     }
 
     deinit { ear.close() }

@@ -24,7 +24,7 @@ struct SenderTests {
         let connection = try await Connection.connect(.init(urls: [server.url]))
         let stream = try await Connection.connect(.init(urls: [server.url]))
         let heard = try stream.subscribe("skos.alert.nova", capacity: 16, overflow: .block)
-        try await heard.ready(timeout: .seconds(10))
+        try await heard.ready(timeout: .seconds(60))
         let link = BusLink()
         let metrics = Metrics()
         let sender = AlertSender(link: link, log: quiet, metrics: metrics)

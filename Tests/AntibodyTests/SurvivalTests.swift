@@ -58,7 +58,7 @@ struct SurvivalTests {
                 connection: Connection.Options(urls: [url]), metrics: Metrics())
             let ear = try await Connection.connect(.init(urls: [url]))
             let results = try ear.subscribe("skos.result.nova", capacity: 16, overflow: .block)
-            try await results.ready(timeout: .seconds(10))
+            try await results.ready(timeout: .seconds(60))
             try await host.start()
             let running = Task { try await host.run() }
             for await message in results

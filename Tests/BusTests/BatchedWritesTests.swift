@@ -16,7 +16,7 @@ struct BatchedWritesTests {
             defer { other.close() }
             let heard = Collector<[UInt8]>()
             let delivery = try other.subscribe("a") { heard.add($0.payload) }
-            try await delivery.ready(timeout: .seconds(5))
+            try await delivery.ready(timeout: .seconds(60))
             let loop = try #require(connection.loop)
             let before = loop.writeCount.load(ordering: .relaxed)
             try connection.withBatchedWrites {
@@ -89,7 +89,7 @@ struct BatchedWritesTests {
         try await withServer(setup) { server, connection in
             let heard = Collector<Int>()
             let delivery = try connection.subscribe("a") { heard.add($0.count) }
-            try await delivery.ready(timeout: .seconds(5))
+            try await delivery.ready(timeout: .seconds(60))
             server.freeze()
             let payload = [UInt8](repeating: 7, count: 64 * 1024)
             var sent = 0

@@ -48,12 +48,12 @@ struct JetStreamTests {
     func featuresTheServerDoesNotKnow(setup: Setup) async throws {
         try await withServer(setup) { _, connection in
             var config = StreamConfig(name: "S", subjects: ["s"])
-            config.allowMessageTTL = true
+            config.allowAtomicPublish = true
             let error = await busError { _ = try await connection.jetStream.ensureStream(config) }
-            if connection.serverIsAtLeast(2, 11) {
+            if connection.serverIsAtLeast(2, 12) {
                 #expect(error == nil)
             } else {
-                #expect(error?.code == .configMismatch(field: "allow_msg_ttl"))
+                #expect(error?.code == .configMismatch(field: "allow_atomic"))
                 #expect(error?.message.contains("too old") == true)
             }
         }

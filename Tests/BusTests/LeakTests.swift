@@ -52,8 +52,8 @@ private func useAndDrop(_ options: Connection.Options, close: Bool) async throws
     let events = connection.events()
     for n in 0..<20 as Range<UInt8> { try connection.publish("a", [n], headers: [("K", "v")]) }
     _ = await messages.next()
-    _ = try await connection.request("echo", [1], timeout: .seconds(5))
-    _ = await busError { _ = try await connection.request("none", [1], timeout: .seconds(5)) }
+    _ = try await connection.request("echo", [1], timeout: .seconds(60))
+    _ = await busError { _ = try await connection.request("none", [1], timeout: .seconds(60)) }
     let js = connection.jetStream
     _ = try await js.ensureStream(.init(name: "S", subjects: ["s"]))
     let outcomes = Collector<UInt64>()

@@ -15,7 +15,7 @@ struct RequestTests {
                     group.addTask {
                         let sent = Array("\(n)".utf8)
                         let answer = try await connection.request(
-                            "echo", sent, timeout: .seconds(10))
+                            "echo", sent, timeout: .seconds(60))
                         return answer.payload == sent && answer.header("Kind") == "echo"
                     }
                 }
@@ -100,7 +100,7 @@ struct RequestTests {
         let connection = try await Connection.connect(options)
         defer { connection.close() }
         let echo = try connection.subscribe("echo") { try? $0.respond($0.payload) }
-        #expect(try await connection.request("echo", [1], timeout: .seconds(10)).payload == [1])
+        #expect(try await connection.request("echo", [1], timeout: .seconds(60)).payload == [1])
         let js = connection.jetStream
         _ = try await js.ensureStream(.init(name: "S", subjects: ["s"]))
         #expect(try await js.publish("s", [1]).sequence == 1)

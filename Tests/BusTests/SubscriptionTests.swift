@@ -12,7 +12,7 @@ struct SubscriptionTests {
 
     private func send(_ count: Int, to subject: String, _ connection: Connection) async throws {
         for n in 0..<count { try connection.publish(subject, Array("\(n)".utf8)) }
-        try await connection.flush(timeout: .seconds(10))
+        try await connection.flush(timeout: .seconds(60))
     }
 
     @Test(arguments: Setup.all)
@@ -112,7 +112,7 @@ struct SubscriptionTests {
             messages.cancel()
             messages.cancel()
             #expect(await messages.next() == nil)
-            try await connection.drain(timeout: .seconds(5))
+            try await connection.drain(timeout: .seconds(60))
             #expect(connection.isClosed)
         }
     }
@@ -126,7 +126,7 @@ struct SubscriptionTests {
                 #expect(await messages.next() != nil)
             }
             let error = await busError {
-                _ = try await connection.request("a", [], timeout: .seconds(5))
+                _ = try await connection.request("a", [], timeout: .seconds(60))
             }
             #expect(error?.code == .noResponders)
         }
@@ -160,7 +160,7 @@ struct SubscriptionTests {
             try await send(1, to: "a", connection)
             #expect(await eventually { received.count == 1 })
             let error = await busError {
-                _ = try await connection.request("a", [], timeout: .seconds(5))
+                _ = try await connection.request("a", [], timeout: .seconds(60))
             }
             #expect(error?.code == .noResponders)
         }
@@ -175,7 +175,7 @@ struct SubscriptionTests {
                 received.add(message.count)
             }
             try await send(200, to: "a", connection)
-            try await connection.drain(timeout: .seconds(10))
+            try await connection.drain(timeout: .seconds(60))
             #expect(received.count == 200)
             #expect(connection.isClosed)
             delivery.cancel()

@@ -49,16 +49,6 @@ func busError(_ body: () async throws -> Void) async -> BusError? {
     }
 }
 
-/// Asks again and again until it is so. The limit only ends a test that has failed.
-func eventually(_ condition: () async throws -> Bool) async -> Bool {
-    for _ in 0..<10_000 {
-        if (try? await condition()) == true { return true }
-        // Blocking would take a thread from the other tests.
-        try? await Task.sleep(for: .milliseconds(2))
-    }
-    return false
-}
-
 /// What several threads add to.
 final class Collector<Element: Sendable>: Sendable {
     private let elements = Mutex<[Element]>([])

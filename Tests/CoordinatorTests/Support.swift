@@ -10,17 +10,6 @@ import Testing
 
 @testable import Coordinator
 
-/// Asks again and again until it is so. The limit only ends a test that has failed.
-func eventually(_ condition: () async throws -> Bool) async -> Bool {
-    let start = ContinuousClock.now
-    while ContinuousClock.now - start < .seconds(60) {
-        if (try? await condition()) == true { return true }
-        // Blocking would take a thread from the other tests.
-        try? await Task.sleep(for: .milliseconds(5))
-    }
-    return false
-}
-
 /// Everything that one client hears of everybody, in the order in which the server sends it: what was
 /// the cause of something stands before it.
 final class Tape: Sendable {
@@ -45,7 +34,7 @@ final class Tape: Sendable {
                 hash: message.header(AuditChain.hashHeader))
             self?.notes.withLock { $0.append(note) }
         }
-        try await running.ready(timeout: .seconds(10))
+        try await running.ready(timeout: .seconds(60))
         delivery.withLock { $0 = running }
     }
 
@@ -87,7 +76,7 @@ final class Agent: Sendable {
         self.connection = connection
         state = Mutex(State(manner: manner))
         let running = try connection.subscribe("skos.command.*") { [weak self] in self?.obey($0) }
-        try await running.ready(timeout: .seconds(10))
+        try await running.ready(timeout: .seconds(60))
         delivery.withLock { $0 = running }
     }
 
@@ -280,7 +269,7 @@ final class Lab: Sendable {
     }
 
     /// The place of the first record of the term that is in force; 0 when nobody answers with one.
-    func term(timeout: Duration = .seconds(10)) async throws -> Int64 {
+    func term(timeout: Duration = .seconds(60)) async throws -> Int64 {
         guard let epoch = try await ask("status", timeout: timeout)["epoch"]?.integer else {
             return 0
         }
@@ -290,7 +279,7 @@ final class Lab: Sendable {
 
     /// Asks `skos.api.<verb>`. With a tape on the bus nobody is told that nobody answers.
     func ask(
-        _ verb: String, _ parameters: String = "", timeout: Duration = .seconds(10)
+        _ verb: String, _ parameters: String = "", timeout: Duration = .seconds(60)
     ) async throws -> JSON.Object {
         let answer = try await connection.request(
             "skos.api.\(verb)", Array(parameters.utf8), timeout: timeout)

@@ -22,7 +22,7 @@ final class Fleet: Sendable {
         server = try await NATSServer.start(jetStream: jetStream)
         voice = try await Connection.connect(.init(urls: [server.url], name: "voice"))
         heard = try voice.subscribe("skos.>", capacity: 50_000, overflow: .block)
-        try await heard.ready(timeout: .seconds(10))
+        try await heard.ready(timeout: .seconds(60))
         guard jetStream else { return }
         var alerts = StreamConfig(name: Subjects.alertStream, subjects: [Subjects.alerts])
         alerts.duplicateWindow = .seconds(120)
@@ -98,7 +98,7 @@ final class Fleet: Sendable {
     /// Asks whether a message may be sent.
     func check(_ request: JSON) async throws -> JSON.Object {
         let answer = try await voice.request(
-            "skos.chain.check", request.encoded, timeout: .seconds(10))
+            "skos.chain.check", request.encoded, timeout: .seconds(60))
         return try JSON.parse(answer.payload).object ?? [:]
     }
 
@@ -138,9 +138,4 @@ final class TemporaryDirectory: Sendable {
     }
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
-}
-
-/// Waits until something holds, which it does soon.
-func eventually(_ condition: () async throws -> Bool) async rethrows {
-    while !(try await condition()) { try? await Task.sleep(for: .milliseconds(5)) }
 }

@@ -4,6 +4,7 @@ import Protocol
 import Runtime
 import Settings
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import LoopBreaker
@@ -70,12 +71,12 @@ struct LoopModuleTests {
             ("please go on", [("skos-chain-id", "t"), ("Skos-Depth", "11")]),
         ] {
             let answer = try await fleet.voice.request(
-                "skos.chain.check", Array(payload.utf8), headers: headers, timeout: .seconds(10))
+                "skos.chain.check", Array(payload.utf8), headers: headers, timeout: .seconds(60))
             let object = try JSON.parse(answer.payload).object
             #expect(object?["reason"] == "depth 11 is over 10")
         }
         let other = try await fleet.voice.request(
-            "skos.chain.check", [], headers: [("Skos-Depth", "1")], timeout: .seconds(10))
+            "skos.chain.check", [], headers: [("Skos-Depth", "1")], timeout: .seconds(60))
         #expect(try JSON.parse(other.payload).object?["field"] == "chain_id")
         try await fleet.stop()
     }
@@ -98,7 +99,7 @@ struct LoopModuleTests {
         }
         for bytes in [[], [0xFF, 0xFE], Array("{\"chain_id\"".utf8)] as [[UInt8]] {
             let answer = try await fleet.voice.request(
-                "skos.chain.check", bytes, timeout: .seconds(10))
+                "skos.chain.check", bytes, timeout: .seconds(60))
             #expect(try JSON.parse(answer.payload).object?["allow"] == false)
         }
         #expect(try await fleet.check(["chain_id": "c"]) == ["allow": true])
@@ -118,7 +119,7 @@ struct LoopModuleTests {
         #expect(rejected["field"] == "depth")
         #expect(rejected["subject"] == "synthesis.x")
         try fleet.voice.publish("synthesis.x", [], headers: [("Skos-Chain-Id", "h")])
-        await eventually { await chains(fleet) == 2 }
+        #expect(await eventually { await chains(fleet) == 2 })
         try await fleet.stop()
     }
 
@@ -139,7 +140,7 @@ struct LoopModuleTests {
             try fleet.voice.publish("skos.noise", [], headers: [("Skos-Chain-Id", "own")])
             try fleet.voice.publish("skos.noise", [], headers: [("Skos-Chain-Id", "own")])
         }
-        await eventually { await chains(fleet) == 1 }
+        #expect(await eventually { await chains(fleet) == 1 })
         try fleet.voice.publish("synthesis.talk", [], headers: [("Skos-Chain-Id", "h")])
         #expect(await fleet.next("alert")["resource"] == "h")
         try await fleet.stop()
@@ -164,9 +165,10 @@ struct LoopModuleTests {
         let moved = try await fleet.check(["chain_id": "bad2", "from": "b", "to": "a"])
         #expect(moved["reason"]?.string?.hasPrefix("the pair a–b is broken") == true)
         // After the cool-down a trial passes, and with nobody else there the chain is closed.
-        try await eventually {
-            try await fleet.check(["chain_id": "bad"]) == ["allow": true, "trial": true]
-        }
+        #expect(
+            await eventually {
+                try await fleet.check(["chain_id": "bad"]) == ["allow": true, "trial": true]
+            })
         _ = await fleet.next("chain", "bad") { $0["state"] == "half_open" }
         _ = await fleet.next("chain", "bad") { $0["state"] == "closed" && $0["pair"] == nil }
         #expect(try await fleet.check(["chain_id": "bad"]) == ["allow": true])

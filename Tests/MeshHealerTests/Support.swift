@@ -216,7 +216,7 @@ final class NodeRoot: Sendable {
 @discardableResult
 func command(_ arguments: String...) throws -> (code: Int32, output: String) {
     let output = try Subprocess(
-        "/usr/bin/env", arguments, timeLimit: .seconds(20), outputLimit: 1 << 20
+        "/usr/bin/env", arguments, timeLimit: .seconds(60), outputLimit: 1 << 20
     ).run()
     return (output.exitCode, String(decoding: output.output, as: UTF8.self))
 }
@@ -224,7 +224,7 @@ func command(_ arguments: String...) throws -> (code: Int32, output: String) {
 /// The same with a list.
 func commandList(_ arguments: [String]) throws -> (code: Int32, output: String) {
     let output = try Subprocess(
-        "/usr/bin/env", arguments, timeLimit: .seconds(20), outputLimit: 4 << 20
+        "/usr/bin/env", arguments, timeLimit: .seconds(60), outputLimit: 4 << 20
     ).run()
     return (output.exitCode, String(decoding: output.output, as: UTF8.self))
 }

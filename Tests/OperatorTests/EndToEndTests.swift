@@ -156,7 +156,7 @@ struct EndToEndTests {
         let isDenied = await eventually {
             let answer = try await connection.request(
                 "skos.chain.check", Array(#"{"chain_id":"report-7","depth":11}"#.utf8),
-                timeout: .seconds(5))
+                timeout: .seconds(60))
             return answer.payload.starts(with: Array(#"{"allow":false"#.utf8))
         }
         #expect(isDenied)

@@ -236,7 +236,7 @@ struct SupervisionTests {
         for sequence in deletes {
             _ = try await connection.request(
                 "$JS.API.STREAM.MSG.DELETE.SKOS_AUDIT", Array("{\"seq\":\(sequence)}".utf8),
-                timeout: .seconds(5))
+                timeout: .seconds(60))
         }
         let outcome = try await Binary.run(
             ["audit", "verify"], environment: ["NATS_URL": nats.url])

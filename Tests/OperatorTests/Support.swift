@@ -154,12 +154,3 @@ final class Running: Sendable {
         return Binary.Outcome(code: code, out: out, err: err)
     }
 }
-
-/// Asks again and again until it is so. The limit only ends a test that has failed.
-func eventually(_ condition: () async throws -> Bool) async -> Bool {
-    for _ in 0..<6000 {
-        if (try? await condition()) == true { return true }
-        try? await Task.sleep(for: .milliseconds(10))
-    }
-    return false
-}

@@ -73,7 +73,7 @@ import Testing
     }
 
     @Test func errorsAreKeptWhereTheyAreWanted() throws {
-        var process = Subprocess("/bin/sh", ["-c", "echo a; echo b >&2"], timeLimit: .seconds(20))
+        var process = Subprocess("/bin/sh", ["-c", "echo a; echo b >&2"], timeLimit: .seconds(60))
         process.keepsErrors = true
         #expect(try process.run().output == Array("a\nb\n".utf8))
     }
