@@ -53,14 +53,14 @@ final class Requests: Sendable {
         }
         let answer: Answer = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                let waiting = Waiting(
-                    continuation: continuation, deadline: expire(id, after: timeout))
                 let cancelled = state.withLock { state in
                     guard !state.cancelled.contains(id) else { return true }
-                    state.waiting[id] = waiting
+                    // Under the lock: a deadline that has come already finds whom to tell.
+                    state.waiting[id] = Waiting(
+                        continuation: continuation, deadline: expire(id, after: timeout))
                     return false
                 }
-                guard !cancelled else { return waiting.end(Self.cancelled) }
+                guard !cancelled else { return continuation.resume(returning: Self.cancelled) }
                 do throws(BusError) {
                     try inbox.withSubject(id, send)
                 } catch {

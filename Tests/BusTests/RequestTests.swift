@@ -34,6 +34,13 @@ struct RequestTests {
             }
             #expect(late?.code == .timeout)
             #expect(late?.message.contains("silent") == true)
+            // No time at all is over before anybody can wait for it.
+            for _ in 0..<200 {
+                let never = await busError {
+                    _ = try await connection.request("silent", [], timeout: .zero)
+                }
+                #expect(never?.code == .timeout)
+            }
             let nobody = await busError {
                 _ = try await connection.request("nobody", [], timeout: .seconds(30))
             }
