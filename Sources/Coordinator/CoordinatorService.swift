@@ -13,8 +13,8 @@ struct CoordinatorFailure: Error, CustomStringConvertible {
     var description: String
 }
 
-/// The coordinator: one term after the other, until it is asked to stop or another coordinator takes
-/// over.
+/// The coordinator: one term after the other, until it is asked to stop. While another coordinator leads it
+/// stands by.
 package final class CoordinatorService: Service {
     package let name = "coordinator"
     private let changes: AsyncStream<ConfigWatcher.Change>?
@@ -22,6 +22,7 @@ package final class CoordinatorService: Service {
     private let metrics: Metrics
     private let meters: CoordinatorMeters
     private let clock: SteadyClock
+    private let patience: Duration
     private let standing = Mutex(Standing())
     private let notifier: Notifier
     private let announcer: Announcer
@@ -37,17 +38,19 @@ package final class CoordinatorService: Service {
         var obstacle = "it is starting"
     }
 
-    /// `changes` are edits of the configuration; `nil` when there is no file to edit.
+    /// `changes` are edits of the configuration; `nil` when there is no file to edit. `patience` is how long
+    /// another coordinator may take to say that it leads, before this one takes over.
     package init(
         _ configuration: LoadedConfig, changes: AsyncStream<ConfigWatcher.Change>?,
         metrics: Metrics = Metrics(), clock: SteadyClock = SteadyClock(),
-        logger: Logger = Logger("coordinator")
+        logger: Logger = Logger("coordinator"), patience: Duration = CoordinatorService.patience
     ) {
         handover = Mutex(Session.Configuration(loaded: configuration))
         self.changes = changes
         self.metrics = metrics
         self.clock = clock
         self.logger = logger
+        self.patience = patience
         meters = CoordinatorMeters(metrics)
         let announcer = Announcer(clock: clock)
         self.announcer = announcer
@@ -71,6 +74,10 @@ package final class CoordinatorService: Service {
 
     // MARK: Terms
 
+    /// How long a leader may take to answer. A client that listens to everything (`nats sub '>'`) makes a
+    /// start take twice as long.
+    package static let patience: Duration = .milliseconds(1500)
+
     /// The first pause after a term that has failed, and the longest.
     private static let pauses: (first: Duration, longest: Duration) = (
         .milliseconds(250), .seconds(10)
@@ -86,19 +93,21 @@ package final class CoordinatorService: Service {
         var past = Past()
         var backoff = Backoff(
             base: Self.pauses.first, limit: Self.pauses.longest, seed: UInt64(clock.now().seconds))
-        var api = try listen(links)
+        var api: Delivery?
         announcer.use(links.control)
         while !Task.isCancelled {
             if links.areClosed {
                 // Refused by the server for good, as after new credentials: only new ones may do.
-                api.cancel()
+                api = nil
                 links.close()
                 links = try await Links.connect(config.nats, logger)
-                api = try listen(links)
                 announcer.use(links.control)
             }
             do {
                 try await links.ready()
+                // While another one leads, that one alone answers.
+                try await standby(links).wait { api = nil }
+                if api == nil { api = try listen(links) }
                 let session = try await Session.begin(context(links), &past)
                 adopt(session)
                 let began = clock.now()
@@ -115,9 +124,13 @@ package final class CoordinatorService: Service {
                 try? await Task.sleep(for: backoff.next())
             }
         }
-        api.cancel()
+        api = nil
         try? await links.control.flush(timeout: Self.flushLimit)
         links.close()
+    }
+
+    private func standby(_ links: Links) -> Standby {
+        Standby(connection: links.control, logger: logger, patience: patience)
     }
 
     private func context(_ links: Links) -> Session.Context {

@@ -11,18 +11,20 @@ import Synchronization
 /// what the stream says, so that memory and audit can never differ.
 final class Session: Sendable {
     let engine: Engine
-    private let context: Context
+    let context: Context
     private let snapshots: Snapshots
     private let lead: Replay.Lead?
     private let alertStream: String?
     private let outputs: Outputs
     private let publisher: OrderedPublisher
-    private let deliveries = Mutex<[Delivery]>([])
+    let deliveries = Mutex<[Delivery]>([])
+    /// Answers whoever asks who leads, until the very end.
+    let leading = Mutex<Delivery?>(nil)
     private let events: AsyncStream<ConnectionEvent>
     private let failures: AsyncStream<BusError>
     private let finish: AsyncStream<BusError>.Continuation
     /// Rung when somebody else may have written the audit.
-    private let suspicion = Wakeup()
+    let suspicion = Wakeup()
     private let operators = Mutex(())
     private let configuration: Mutex<Configuration>
 
@@ -62,12 +64,6 @@ final class Session: Sendable {
         let base = await snapshots.load(jetStream, upTo: last) ?? Replay()
         var replay = try await Replay.run(
             jetStream, from: base, upTo: last, logger: context.logger)
-        if let lead = replay.lead, past.isDeposed(by: lead) {
-            throw CoordinatorFailure(
-                isTransient: false,
-                description: "\(lead.actor) has taken over with record \(lead.sequence) of the "
-                    + "audit: this coordinator stands down")
-        }
         try await start(&replay, context, &past, alerts)
         let session = try Session(
             context, replay, Streams.epoch(replay.sequence, of: audit), past.nodes, events,
@@ -97,7 +93,6 @@ final class Session: Sendable {
         object[Replay.alertStreamField] = .string(alerts.created)
         let payload = JSON.object(object).encoded
         let hash = AuditChain.hash(previous: replay.hash, payload: payload)
-        past.claims(hash)
         let ack: PubAck
         do throws(BusError) {
             ack = try await context.control.jetStream.publish(
@@ -111,7 +106,7 @@ final class Session: Sendable {
                 isTransient: true, description: "somebody else writes the audit at this moment")
         }
         let lead = Replay.Lead(sequence: ack.sequence, hash: hash, actor: context.actor)
-        past.leads(lead)
+        past.lead = lead
         replay.lead = lead
         replay.alertStream = alerts.created
         replay.state.apply(event, at: now)
@@ -168,51 +163,6 @@ final class Session: Sendable {
         func set(_ engine: Engine) { box.withLock { $0 = engine } }
     }
 
-    private func listen(_ replay: Replay) async throws {
-        let intake = Intake(engine: engine, meters: context.meters)
-        let control = context.control
-        let ownHash = replay.hash
-        let suspicion = suspicion
-        // Whoever takes over says so in the audit; an idle coordinator hears of it this way.
-        let others = try control.subscribe(Subjects.audit("coordinator")) { message in
-            if message.header(AuditChain.hashHeader) != ownHash { suspicion.ring() }
-        }
-        keep(others)
-        keep(
-            try context.bulk.subscribe(
-                Subjects.heartbeats, handler: { intake.heartbeat($0) },
-                rested: { [engine] in engine.takeHeartbeats() }))
-        keep(try control.subscribe(Subjects.results) { intake.result($0) })
-        keep(try control.subscribe(Subjects.rejections) { intake.rejection($0) })
-        var consumer = try await Self.resume(
-            control.jetStream, after: replay.state.alertSequence)
-        // Of this term alone: a deposed coordinator that still listens would be given alerts before
-        // this one does.
-        consumer.deliverSubject =
-            "deliver.\(Subjects.alertStream).\(consumer.durable).\(replay.sequence)"
-        keep(
-            try await control.jetStream.pushConsumer(Subjects.alertStream, consumer) {
-                intake.alert($0)
-            })
-    }
-
-    private func keep(_ delivery: Delivery) { deliveries.withLock { $0.append(delivery) } }
-
-    /// Makes the cursor over the alerts anew behind the last one that was dealt with. A cursor that is
-    /// kept would hand out what a killed term has left only after `ackWait`, behind newer alerts.
-    private static func resume(
-        _ jetStream: JetStream, after recorded: UInt64
-    ) async throws(BusError) -> ConsumerConfig {
-        var config = Streams.alertConsumer
-        var floor: UInt64 = 0
-        do throws(BusError) {
-            floor = try await jetStream.consumerInfo(Subjects.alertStream, config.durable).ackFloor
-            try await jetStream.deleteConsumer(Subjects.alertStream, config.durable)
-        } catch  where error.jetStreamCode == JetStreamCode.consumerNotFound {}
-        config.start = .sequence(max(floor, recorded) + 1)
-        return config
-    }
-
     /// Takes nothing more in, and waits a moment for what was decided to be durable and done.
     func drain() async {
         unsubscribe()
@@ -229,18 +179,11 @@ final class Session: Sendable {
     private static let drainPauses = 100
     private static let drainPause: Duration = .milliseconds(10)
 
-    private func unsubscribe() {
-        let ended = deliveries.withLock { deliveries in
-            defer { deliveries = [] }
-            return deliveries
-        }
-        for delivery in ended { delivery.cancel() }
-    }
-
     /// Stops deciding, and lets go of the subscriptions.
     func end() {
         engine.stop()
         unsubscribe()
+        leading.withLock { $0.take() }?.cancel()
         publisher.cancel()
         finish.finish()
     }

@@ -5,6 +5,9 @@ package enum Subjects {
     package static let results = "skos.result.*"
     package static let rejections = "skos.rejected.*"
     package static let api = "skos.api.*"
+    /// Who leads answers here. Not below `skos.`: a client that listens to `skos.>` would count as somebody
+    /// who may answer, and NATS would not say at once that nobody does.
+    package static let leader = "_SKOS.leader"
     package static let audit = "SKOS_AUDIT.*"
     package static let alertStream = "SKOS_ALERTS"
     package static let auditStream = "SKOS_AUDIT"

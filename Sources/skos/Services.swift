@@ -42,11 +42,11 @@ enum Services {
         let metrics = Metrics()
         let host = host(Agents.kinds.map(\.name), plan.config, metrics)
         var services: [any Service] = plan.nats.map { [EmbeddedNATS($0)] } ?? []
-        // Another one may have taken over; and an audit that is damaged has to be read to be looked at.
+        // An audit that is damaged has to be read to be looked at.
         let coordinator = ExpendableService(
             coordinator(loaded, watcher, metrics),
-            consequence: "NATS and the agents of this node go on; unless another coordinator has "
-                + "taken over, nothing is decided until this is started again")
+            consequence: "NATS and the agents of this node go on; unless another coordinator "
+                + "leads, nothing is decided until this is started again")
         services += [
             coordinator, CoordinatorGate(plan.config), host,
             ConfigService(watcher, isAlone: false) { host.apply($0) },

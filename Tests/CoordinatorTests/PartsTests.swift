@@ -71,23 +71,4 @@ struct PartsTests {
             #expect(budget == 1 ? pages == 100 : pages < 100)
         }
     }
-
-    /// A coordinator that never led may take over; one that led may not take over again from another.
-    @Test
-    func onlyAnotherCoordinatorDeposes() {
-        let foreign = Replay.Lead(sequence: 9, hash: "foreign", actor: "coordinator-b")
-        var past = Past()
-        #expect(!past.isDeposed(by: nil))
-        #expect(!past.isDeposed(by: foreign))
-        let own = Replay.Lead(sequence: 5, hash: "own", actor: "coordinator-a")
-        past.claims("own")
-        #expect(!past.isDeposed(by: foreign), "it has not led yet")
-        past.leads(own)
-        #expect(!past.isDeposed(by: own))
-        #expect(past.isDeposed(by: foreign))
-        // Stored, but the ack was lost.
-        past.claims("unheard")
-        #expect(
-            !past.isDeposed(by: Replay.Lead(sequence: 7, hash: "unheard", actor: own.actor)))
-    }
 }

@@ -207,15 +207,21 @@ final class Lab: Sendable {
     /// What all coordinators have logged.
     var log: String { (try? String(contentsOfFile: logFile, encoding: .utf8)) ?? "" }
 
-    /// Starts a coordinator and waits until it acts.
+    /// How often they have logged something.
+    func logged(_ text: String) -> Int { log.components(separatedBy: text).count - 1 }
+
+    /// Starts a coordinator and waits until it acts. With no patience it takes over from any other; the tape
+    /// would make it wait for a leader that is not there.
     func coordinator(
         _ policies: PolicySet = Lab.policies(), name: String = "lab",
         local: Config.Local = Config.Local(),
-        changes: AsyncStream<ConfigWatcher.Change>? = nil, metrics: Metrics = Metrics()
+        changes: AsyncStream<ConfigWatcher.Change>? = nil, metrics: Metrics = Metrics(),
+        patience: Duration = .zero
     ) async throws -> Running {
         let last = try? await connection.jetStream.streamInfo("SKOS_AUDIT").lastSequence
         let running = launch(
-            policies, name: name, local: local, changes: changes, metrics: metrics)
+            policies, name: name, local: local, changes: changes, metrics: metrics,
+            patience: patience)
         let acts = await eventually {
             try await self.term(timeout: .milliseconds(200)) > Int64(last ?? 0)
                 || running.failure != nil
@@ -232,7 +238,7 @@ final class Lab: Sendable {
         _ policies: PolicySet = Lab.policies(), name: String = "lab",
         local: Config.Local = Config.Local(),
         changes: AsyncStream<ConfigWatcher.Change>? = nil, metrics: Metrics = Metrics(),
-        url: String? = nil
+        url: String? = nil, patience: Duration = .zero
     ) -> Running {
         var config = Config()
         config.nats.urls = [url ?? server.url]
@@ -242,7 +248,8 @@ final class Lab: Sendable {
         let running = Running(
             CoordinatorService(
                 LoadedConfig(config: config), changes: changes, metrics: metrics,
-                logger: Logger("coordinator", sink: LogSink(descriptor: logDescriptor))))
+                logger: Logger("coordinator", sink: LogSink(descriptor: logDescriptor)),
+                patience: patience))
         coordinators.withLock { $0.append(running) }
         return running
     }

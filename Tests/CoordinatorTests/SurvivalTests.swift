@@ -71,64 +71,6 @@ struct SurvivalTests {
         }
     }
 
-    // MARK: Two coordinators
-
-    @Test(arguments: NATSServer.binaries)
-    func idleCoordinatorHearsThatItIsDeposed(binary: String) async throws {
-        try await Lab.run(binary) { lab in
-            let first = try await lab.coordinator(name: "one")
-            _ = try await lab.coordinator(name: "two")
-            #expect(await eventually { first.failure != nil })
-            let failure = first.failure ?? ""
-            #expect(failure.contains("coordinator-two has taken over with record 2"), "\(failure)")
-            #expect(try await lab.ask("status")["coordinator"]?.string == "coordinator-two")
-        }
-    }
-
-    /// A second coordinator takes over in the middle of a burst. Whatever the first has under way, it
-    /// commands nothing that it could not record before, and the chain holds.
-    @Test(arguments: NATSServer.binaries, [1, 2, 3])
-    func deposedCoordinatorCommandsNothingNew(binary: String, round: Int) async throws {
-        try await Lab.run(binary) { lab in
-            let agent = try await Agent(lab.connection)
-            let first = try await lab.coordinator(name: "one")
-            let count = 600
-            let flood = Task {
-                for index in 0..<count {
-                    try lab.alert(HealingTests.critical, node: "n-\(index)")
-                    if index % 50 == 0 { try await Task.sleep(for: .milliseconds(2 * round)) }
-                }
-            }
-            #expect(await eventually { agent.executions.count > 20 })
-            _ = try await lab.coordinator(name: "two")
-            try await flood.value
-            #expect(await eventually { agent.executions.count == count })
-            #expect(await eventually { first.failure != nil })
-            let silence = lab.tape.count
-            #expect(agent.executions.values.allSatisfy { $0 == 1 })
-
-            let records = try await lab.verifiedAudit()
-            let starts = records.kind("coordinator").map(\.sequence)
-            #expect(starts.count == 2)
-            var decided: [String: UInt64] = [:]
-            for record in records.kind("decision") {
-                if let id = record["action_id"]?.string { decided[id] = record.sequence }
-            }
-            let audit = try await lab.connection.jetStream.streamInfo("SKOS_AUDIT")
-            let firstEpoch = Streams.epoch(starts[0], of: audit)
-            var isEpochOfTheFirst = 0
-            for (index, note) in lab.tape.all.enumerated()
-            where note.subject.hasPrefix("skos.command.") {
-                let decision = try #require(decided[note["action_id"]?.string ?? ""])
-                guard note["epoch"]?.integer == firstEpoch else { continue }
-                isEpochOfTheFirst += 1
-                #expect(decision < starts[1])
-                #expect(index < silence)
-            }
-            #expect(isEpochOfTheFirst > 20)
-        }
-    }
-
     // MARK: NATS goes away
 
     @Test(arguments: NATSServer.binaries)

@@ -6,8 +6,8 @@ extension Program {
                 "coordinator", "decide and record: the brain of the fleet",
                 details:
                     "Takes alerts from NATS, applies the policies of the configuration, writes the "
-                    + "audit, and commands the agents. One at a time: a second one takes over, and "
-                    + "the first stands down.",
+                    + "audit, and commands the agents. One at a time leads: another one at the same "
+                    + "NATS stands by, and takes over within seconds when the leader is gone.",
                 examples: ["skos coordinator --config /etc/skos/config.yaml"],
                 isService: true, run: parts.coordinator),
             Verb(
