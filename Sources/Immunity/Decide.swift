@@ -94,13 +94,15 @@ extension Immunity {
             return cooldownCheck(state.breakers[breakerKey(rung, incident)], policy, at: now)
         case "attempts": return attemptsCheck(rung, policy, incident)
         case "dispatch":
-            return nodes.missingExecutor(
-                of: rung.action, on: incident.key.node, at: now,
-                timeout: policies.heartbeatTimeout
-            )
-            .map { Objection(verdict: .skip, reason: $0) }
+            return missingExecutor(of: rung.action, on: incident.key.node, at: now)
+                .map { Objection(verdict: .skip, reason: $0) }
         default: preconditionFailure("no such guard: \(name)")
         }
+    }
+
+    /// Why nobody on a node can do an action, or take it back, at the moment.
+    func missingExecutor(of action: String, on node: String, at now: Timestamp) -> String? {
+        nodes.missingExecutor(of: action, on: node, at: now, timeout: policies.heartbeatTimeout)
     }
 
     private func staleCheck(_ incident: Incident, at now: Timestamp) -> Objection? {

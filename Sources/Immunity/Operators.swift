@@ -40,6 +40,7 @@ extension Immunity {
             attempts.isEmpty
             ? byHand?.outcome ?? "nothing in force under \(id)"
             : "undoing \(Self.list(attempts.map(\.command.actionID)))"
+                + deafness(to: attempts, at: turn.time)
         operation("undo", actor, ["id": .string(id)], outcome, &turn)
         let commands = byHand?.commands ?? []
         turn.directives += commands.map(Directive.send)
@@ -53,6 +54,16 @@ extension Immunity {
         }
         let isGranted = !attempts.isEmpty || !commands.isEmpty
         turn.directives.append(.answer(outcome, granted: isGranted))
+    }
+
+    /// What an operator has to know when nobody hears an undo: it is sent again, and may still come to nothing.
+    private func deafness(to attempts: [Attempt], at now: Timestamp) -> String {
+        let reasons = attempts.compactMap { attempt in
+            missingExecutor(of: attempt.command.actionType, on: attempt.command.node, at: now)
+        }
+        guard let first = reasons.first else { return "" }
+        let others = Set(reasons).count - 1
+        return "; nobody hears it yet: \(first)\(others > 0 ? ", and \(others) more" : "")"
     }
 
     private mutating func operation(

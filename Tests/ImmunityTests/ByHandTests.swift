@@ -53,6 +53,22 @@ struct ByHandTests {
         #expect(s.take(.undo(id: "sd1", actor: "ann")).last == "granted")
     }
 
+    @Test("so is it of an incident's action, which is asked for all the same")
+    func offlineAmidAnIncident() {
+        var s = Scenario()
+        s.heartbeat("thermal_sentinel")
+        _ = s.alert(.critical)
+        let id = s.commands[0].actionID
+        _ = s.succeed()
+        _ = s.live(31)
+        #expect(s.take(.undo(id: id, actor: "ann")).contains("send undo throttle_50"))
+        #expect(outcomes(s).count == 1)
+        #expect(
+            outcomes(s)[0].hasPrefix(
+                "undoing \(id); nobody hears it yet: thermal_sentinel-nova is offline, last heard at "
+            ))
+    }
+
     @Test("an incident's action is the incident's, whatever a heartbeat says")
     func incidents() {
         var s = Scenario()
