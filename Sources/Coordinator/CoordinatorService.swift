@@ -93,6 +93,7 @@ package final class CoordinatorService: Service {
         var past = Past()
         var backoff = Backoff(
             base: Self.pauses.first, limit: Self.pauses.longest, seed: UInt64(clock.now().seconds))
+        var standby = Standby(patience: patience, logger: logger)
         var api: Delivery?
         announcer.use(links.control)
         while !Task.isCancelled {
@@ -106,31 +107,38 @@ package final class CoordinatorService: Service {
             do {
                 try await links.ready()
                 // While another one leads, that one alone answers.
-                try await standby(links).wait { api = nil }
+                try await standby.wait(on: links.control) {
+                    api = nil
+                    backoff.reset()
+                }
                 if api == nil { api = try listen(links) }
-                let session = try await Session.begin(context(links), &past)
+                let session = try await Session.begin(
+                    context(links), &past, known: standby.known ?? 0)
                 adopt(session)
                 let began = clock.now()
                 defer {
                     session.end()
-                    past.nodes = session.engine.nodes
-                    if clock.now() - began > Self.pauses.longest { backoff.reset() }
+                    let (now, duration) = (clock.now(), clock.now() - began)
+                    past.keep(session.engine.nodes, at: now)
+                    standby.hasLed(from: past.lead?.sequence ?? 0, for: duration)
+                    if duration > Self.pauses.longest { backoff.reset() }
                 }
                 do { try await session.run() } catch  where Task.isCancelled {}
                 if Task.isCancelled { await session.drain() }
+            } catch let error as Superseded {
+                api = nil
+                standby.isSuperseded(by: error.lead)
+                stand(without: error)
             } catch {
                 if Task.isCancelled { break }
                 try release(error)
+                if await standby.isLed(links.control) { api = nil }
                 try? await Task.sleep(for: backoff.next())
             }
         }
         api = nil
         try? await links.control.flush(timeout: Self.flushLimit)
         links.close()
-    }
-
-    private func standby(_ links: Links) -> Standby {
-        Standby(connection: links.control, logger: logger, patience: patience)
     }
 
     private func context(_ links: Links) -> Session.Context {
@@ -157,12 +165,16 @@ package final class CoordinatorService: Service {
 
     /// Ends a term; throws when there must not be another.
     private func release(_ error: any Error) throws {
-        standing.withLock { standing in
-            standing.session = nil
-            standing.obstacle = "\(error)"
-        }
+        stand(without: error)
         if let failure = error as? CoordinatorFailure, !failure.isTransient { throw failure }
         logger.error("nothing is decided until the next term", ["reason": "\(error)"])
+    }
+
+    private func stand(without reason: any Error) {
+        standing.withLock { standing in
+            standing.session = nil
+            standing.obstacle = "\(reason)"
+        }
     }
 
     // MARK: For the API

@@ -50,7 +50,11 @@ final class Session: Sendable {
     }
 
     /// Replays the audit and takes the lead: from the `started` record on, nobody else can append.
-    static func begin(_ context: Context, _ past: inout Past) async throws -> Session {
+    /// - Throws: `Superseded` when somebody has begun to lead behind the record `known`; `CoordinatorFailure`
+    ///   when the audit cannot be trusted; what NATS does not do.
+    static func begin(
+        _ context: Context, _ past: inout Past, known: UInt64
+    ) async throws -> Session {
         // From here on, so that no loss of the connection is missed.
         let events = context.control.events()
         let jetStream = context.control.jetStream
@@ -64,10 +68,15 @@ final class Session: Sendable {
         let base = await snapshots.load(jetStream, upTo: last) ?? Replay()
         var replay = try await Replay.run(
             jetStream, from: base, upTo: last, logger: context.logger)
+        if let lead = replay.lead, lead.sequence > known, !past.isOwn(lead) {
+            throw Superseded(lead: lead)
+        }
         try await start(&replay, context, &past, alerts)
+        let nodes = past.nodes(
+            at: context.clock.now(),
+            timeout: context.configuration.loaded.config.policySet.heartbeatTimeout)
         let session = try Session(
-            context, replay, Streams.epoch(replay.sequence, of: audit), past.nodes, events,
-            snapshots)
+            context, replay, Streams.epoch(replay.sequence, of: audit), nodes, events, snapshots)
         do { try await session.listen(replay) } catch {
             session.end()
             throw error
@@ -93,6 +102,7 @@ final class Session: Sendable {
         object[Replay.alertStreamField] = .string(alerts.created)
         let payload = JSON.object(object).encoded
         let hash = AuditChain.hash(previous: replay.hash, payload: payload)
+        past.claim = hash
         let ack: PubAck
         do throws(BusError) {
             ack = try await context.control.jetStream.publish(

@@ -1,9 +1,9 @@
 import Bus
-import Immunity
 import Protocol
 import Testing
 
 @testable import Coordinator
+@testable import Immunity
 
 /// The parts that need no server.
 @Suite
@@ -69,6 +69,32 @@ struct PartsTests {
             } while after != nil
             #expect(seen == names.sorted())
             #expect(budget == 1 ? pages == 100 : pages < 100)
+        }
+    }
+
+    @Test
+    func ownRecordsAreKnownEvenWithoutAnAck() {
+        let own = Replay.Lead(sequence: 5, hash: "own", actor: "coordinator-a")
+        let unheard = Replay.Lead(sequence: 7, hash: "unheard", actor: "coordinator-a")
+        var past = Past()
+        #expect(!past.isOwn(own))
+        past.lead = own
+        past.claim = unheard.hash
+        #expect(past.isOwn(own) && past.isOwn(unheard))
+        #expect(!past.isOwn(Replay.Lead(sequence: 9, hash: "foreign", actor: "coordinator-a")))
+    }
+
+    /// What was heard before a long time of not listening says nothing about who is there.
+    @Test
+    func heartbeatsAreForgottenWhileNobodyListens() {
+        let end = Timestamp(seconds: 1_700_000_000)
+        var nodes = Nodes()
+        _ = nodes.heard(Heartbeat(agentID: "a-nova", agentType: "a", node: "nova"), at: end)
+        var past = Past()
+        past.keep(nodes, at: end)
+        for (seconds, isKnown) in [(0.0, true), (29, true), (30, false), (3600, false)] {
+            let known = past.nodes(at: end + .seconds(seconds), timeout: .seconds(30))
+            #expect(known.hears("a-nova", on: "nova") == isKnown, "after \(seconds) s")
         }
     }
 }

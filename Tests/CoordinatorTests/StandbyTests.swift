@@ -63,6 +63,32 @@ struct StandbyTests {
         }
     }
 
+    /// An answer that names no coordinator, such as the ack of a stream that has caught the question, keeps
+    /// nobody from leading.
+    @Test(arguments: NATSServer.binaries)
+    func answersThatNameNobodyAreNone(binary: String) async throws {
+        try await Lab.run(binary) { lab in
+            let answering = try lab.connection.subscribe("_SKOS.leader") { question in
+                try? question.respond(Array(#"{"stream":"S","seq":1}"#.utf8))
+            }
+            defer { answering.cancel() }
+            _ = try await lab.coordinator(patience: Self.patience)
+        }
+    }
+
+    /// Those who do not hear each other's answers, for want of rights, give each other more and more time.
+    @Test(arguments: NATSServer.binaries)
+    func theDeafDoNotFightForEver(binary: String) async throws {
+        try await Lab.run(binary) { lab in
+            _ = try await lab.coordinator(name: "one", patience: .zero)
+            _ = try await lab.coordinator(name: "two", patience: .zero)
+            #expect(await eventually { lab.logged("taking over leader=") == 2 })
+            let terms = try await lab.audit().kind("coordinator").count
+            #expect(terms <= 6, "terms")
+            try await lab.verifiedAudit()
+        }
+    }
+
     /// With NATS itself away nobody takes over from anybody: all come back, and one leads.
     @Test(arguments: NATSServer.binaries)
     func oneLeadsAfterNATSComesBack(binary: String) async throws {
@@ -76,6 +102,7 @@ struct StandbyTests {
             let agent = try await Agent(lab.connection)
             try await lab.server.restart()
             #expect(await eventually { try await lab.term(timeout: .milliseconds(500)) > 1 })
+            #expect(try await lab.ask("status")["coordinator"]?.string == "coordinator-one")
             try lab.alert(HealingTests.critical)
             #expect(await eventually { agent.executions.count == 1 })
             #expect(running.allSatisfy { $0.failure == nil })
