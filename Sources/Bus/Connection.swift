@@ -52,6 +52,18 @@ package final class Connection: Sendable {
     /// Whether the connection is up at this moment.
     package var isConnected: Bool { natsConnection_Status(handle) == NATS_CONN_STATUS_CONNECTED }
 
+    /// How often it was lost and came back.
+    package var reconnections: Int {
+        var statistics: OpaquePointer?
+        guard natsStatistics_Create(&statistics) == NATS_OK else { return 0 }
+        defer { natsStatistics_Destroy(statistics) }
+        var count: UInt64 = 0
+        guard natsConnection_GetStats(handle, statistics) == NATS_OK,
+            natsStatistics_GetCounts(statistics, nil, nil, nil, nil, &count) == NATS_OK
+        else { return 0 }
+        return Int(clamping: count)
+    }
+
     /// Whether the connection has ended for good.
     package var isClosed: Bool { natsConnection_IsClosed(handle) }
 

@@ -113,7 +113,7 @@ package final class CoordinatorService: Service {
                 }
                 if api == nil { api = try listen(links) }
                 let session = try await Session.begin(
-                    context(links), &past, known: standby.known ?? 0)
+                    context(links), &past, known: standby.known)
                 adopt(session)
                 let began = clock.now()
                 defer {
@@ -132,8 +132,10 @@ package final class CoordinatorService: Service {
             } catch {
                 if Task.isCancelled { break }
                 try release(error)
+                let pause = backoff.next()
+                async let pausing: Void? = try? Task.sleep(for: pause)
                 if await standby.isLed(links.control) { api = nil }
-                try? await Task.sleep(for: backoff.next())
+                await pausing
             }
         }
         api = nil

@@ -50,10 +50,11 @@ final class Session: Sendable {
     }
 
     /// Replays the audit and takes the lead: from the `started` record on, nobody else can append.
-    /// - Throws: `Superseded` when somebody has begun to lead behind the record `known`; `CoordinatorFailure`
+    /// - Throws: `Superseded` when somebody has begun to lead behind the record `known`, where that can be
+    ///   said; `CoordinatorFailure`
     ///   when the audit cannot be trusted; what NATS does not do.
     static func begin(
-        _ context: Context, _ past: inout Past, known: UInt64
+        _ context: Context, _ past: inout Past, known: UInt64?
     ) async throws -> Session {
         // From here on, so that no loss of the connection is missed.
         let events = context.control.events()
@@ -68,7 +69,7 @@ final class Session: Sendable {
         let base = await snapshots.load(jetStream, upTo: last) ?? Replay()
         var replay = try await Replay.run(
             jetStream, from: base, upTo: last, logger: context.logger)
-        if let lead = replay.lead, lead.sequence > known, !past.isOwn(lead) {
+        if let known, let lead = replay.lead, lead.sequence > known, !past.isOwn(lead) {
             throw Superseded(lead: lead)
         }
         try await start(&replay, context, &past, alerts)
@@ -102,7 +103,7 @@ final class Session: Sendable {
         object[Replay.alertStreamField] = .string(alerts.created)
         let payload = JSON.object(object).encoded
         let hash = AuditChain.hash(previous: replay.hash, payload: payload)
-        past.claim = hash
+        past.claims(hash)
         let ack: PubAck
         do throws(BusError) {
             ack = try await context.control.jetStream.publish(
@@ -116,7 +117,7 @@ final class Session: Sendable {
                 isTransient: true, description: "somebody else writes the audit at this moment")
         }
         let lead = Replay.Lead(sequence: ack.sequence, hash: hash, actor: context.actor)
-        past.lead = lead
+        past.leads(lead)
         replay.lead = lead
         replay.alertStream = alerts.created
         replay.state.apply(event, at: now)

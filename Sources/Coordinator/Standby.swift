@@ -59,13 +59,15 @@ struct Standby {
     /// - Throws: `cancelled`, `closed`, and what `request` throws.
     mutating func wait(on connection: Connection, leads: () -> Void) async throws(BusError) {
         if known == nil { known = await Self.lastRecord(connection) }
+        var reconnections = connection.reconnections
         var missed = 0
         var needed = leader == nil ? Self.strangeMisses : Self.misses << duels
         var isTold = false
         while missed < needed {
             let asked = ContinuousClock.now
-            let last = await Self.lastRecord(connection)
             let finding = try await ask(connection)
+            let wasLost = connection.reconnections != reconnections
+            reconnections = connection.reconnections
             switch finding {
             case .leader(let name):
                 if !isTold { leads() }
@@ -74,14 +76,15 @@ struct Standby {
                 }
                 isTold = true
                 leader = name
-                known = last ?? known
+                known = await Self.lastRecord(connection) ?? known
+                duels = 0
                 missed = 0
                 needed = Self.misses
             case .nobody where leader == nil: return
-            case .nobody, .silence: missed += 1
-            case .loss:
+            case .nobody where !wasLost, .silence where !wasLost: missed += 1
+            case .nobody, .silence, .loss:
                 missed = 0
-                needed = max(needed, Self.missesAfterLoss)
+                if leader != nil { needed = max(needed, Self.missesAfterLoss) }
             }
             // Where nobody was seen to lead, nobody is to be waited for.
             if missed < needed, leader != nil || finding == .loss {
@@ -131,8 +134,13 @@ struct Standby {
         }
     }
 
+    /// The last record of the audit; `nil` when it cannot be said.
     private static func lastRecord(_ connection: Connection) async -> UInt64? {
-        try? await connection.jetStream.streamInfo(Subjects.auditStream).lastSequence
+        do throws(BusError) {
+            return try await connection.jetStream.streamInfo(Subjects.auditStream).lastSequence
+        } catch {
+            return error.jetStreamCode == JetStreamCode.streamNotFound ? 0 : nil
+        }
     }
 
     private func pause(until time: ContinuousClock.Instant) async throws(BusError) {

@@ -128,6 +128,18 @@ package struct Nodes: Sendable {
         }
     }
 
+    /// Takes up again after a time in which nobody listened: that nothing was heard then says nothing about
+    /// anybody. Who was not offline before has its whole time to be heard again.
+    package mutating func resume(after gap: Duration, timeout: Duration) {
+        since = gap < timeout ? since.map { $0 + gap } : nil
+        for (name, node) in nodes {
+            for (id, agent) in node.agents where agent.status != .offline {
+                nodes[name]?.agents[id]?.lastSeen = agent.lastSeen + gap
+                nodes[name]?.agents[id]?.starts.resume(after: gap)
+            }
+        }
+    }
+
     /// Finds agents that have become late or offline.
     mutating func sweep(at now: Timestamp, timeout: Duration) -> [Change] {
         since = since ?? now

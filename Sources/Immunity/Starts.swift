@@ -80,6 +80,14 @@ package struct Starts: Sendable {
         }
     }
 
+    /// Leaves out a time in which nobody listened.
+    mutating func resume(after gap: Duration) {
+        for index in starts.indices {
+            starts[index].firstSeen = starts[index].firstSeen + gap
+            starts[index].lastSeen = starts[index].lastSeen + gap
+        }
+    }
+
     /// Takes what was heard in what is now the future for heard now.
     mutating func stepBack(to now: Timestamp) {
         for index in starts.indices {

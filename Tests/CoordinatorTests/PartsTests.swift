@@ -78,23 +78,30 @@ struct PartsTests {
         let unheard = Replay.Lead(sequence: 7, hash: "unheard", actor: "coordinator-a")
         var past = Past()
         #expect(!past.isOwn(own))
-        past.lead = own
-        past.claim = unheard.hash
+        past.leads(own)
+        past.claims(unheard.hash)
+        past.claims("neither stored nor heard")
         #expect(past.isOwn(own) && past.isOwn(unheard))
         #expect(!past.isOwn(Replay.Lead(sequence: 9, hash: "foreign", actor: "coordinator-a")))
     }
 
-    /// What was heard before a long time of not listening says nothing about who is there.
-    @Test
-    func heartbeatsAreForgottenWhileNobodyListens() {
+    /// That nothing was heard while nobody listened makes nobody offline.
+    @Test(arguments: [1.0, 29, 3600])
+    func nodesHaveTheirTimeAfterNobodyListened(gap: Double) {
+        let timeout: Duration = .seconds(30)
         let end = Timestamp(seconds: 1_700_000_000)
         var nodes = Nodes()
-        _ = nodes.heard(Heartbeat(agentID: "a-nova", agentType: "a", node: "nova"), at: end)
+        _ = nodes.heard(Heartbeat(agentID: "gone", agentType: "a", node: "vega"), at: end)
+        _ = nodes.sweep(at: end + timeout, timeout: timeout)
+        let heard = end + timeout + .seconds(20)
+        _ = nodes.heard(Heartbeat(agentID: "a", agentType: "a", node: "nova"), at: heard)
         var past = Past()
-        past.keep(nodes, at: end)
-        for (seconds, isKnown) in [(0.0, true), (29, true), (30, false), (3600, false)] {
-            let known = past.nodes(at: end + .seconds(seconds), timeout: .seconds(30))
-            #expect(known.hears("a-nova", on: "nova") == isKnown, "after \(seconds) s")
-        }
+        past.keep(nodes, at: heard + .seconds(5))
+        let now = heard + .seconds(5 + gap)
+        var known = past.nodes(at: now, timeout: timeout)
+        #expect(known.sweep(at: now, timeout: timeout).isEmpty)
+        #expect(known.hears("a", on: "nova") && !known.hears("gone", on: "vega"))
+        _ = known.sweep(at: now + .seconds(25), timeout: timeout)
+        #expect(!known.hears("a", on: "nova"), "it has not come back")
     }
 }
