@@ -7,6 +7,7 @@ import Synchronization
 
 /// What a term hears.
 extension Session {
+    /// Answers who leads, and takes heartbeats, results, rejections and alerts in from now on.
     func listen(_ replay: Replay) async throws {
         let intake = Intake(engine: engine, meters: context.meters)
         let control = context.control

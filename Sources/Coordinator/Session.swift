@@ -50,9 +50,8 @@ final class Session: Sendable {
     }
 
     /// Replays the audit and takes the lead: from the `started` record on, nobody else can append.
-    /// - Throws: `Superseded` when somebody has begun to lead behind the record `known`, where that can be
-    ///   said; `CoordinatorFailure`
-    ///   when the audit cannot be trusted; what NATS does not do.
+    /// - Throws: `Superseded` when another one has begun to lead behind the record `known` (`nil`: not known);
+    ///   `CoordinatorFailure` when the audit cannot be trusted; `BusError` when NATS does not do its part.
     static func begin(
         _ context: Context, _ past: inout Past, known: UInt64?
     ) async throws -> Session {

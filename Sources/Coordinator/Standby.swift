@@ -122,7 +122,9 @@ struct Standby {
     private func ask(_ connection: Connection) async throws(BusError) -> Finding {
         do throws(BusError) {
             let answer = try await connection.request(Subjects.leader, [], timeout: patience)
-            let name = try? JSON.parse(answer.payload).object?["coordinator"]?.string
+            let name = try? answer.withPayload { (payload) throws(MessageError) in
+                try Fields(message: payload).identifier("coordinator")
+            }
             return name.map { .leader($0) } ?? .silence
         } catch {
             switch error.code {
