@@ -55,13 +55,16 @@ struct Standby {
         case loss
     }
 
+    /// So many questions in a row must go without an answer now.
+    var needed: Int { leader == nil ? Self.strangeMisses : Self.misses << duels }
+
     /// Returns when nobody leads. `leads` is called once, when another coordinator is found to.
     /// - Throws: `cancelled`, `closed`, and what `request` throws.
     mutating func wait(on connection: Connection, leads: () -> Void) async throws(BusError) {
         if known == nil { known = await Self.lastRecord(connection) }
         var reconnections = connection.reconnections
         var missed = 0
-        var needed = leader == nil ? Self.strangeMisses : Self.misses << duels
+        var needed = needed
         var isTold = false
         while missed < needed {
             let asked = ContinuousClock.now

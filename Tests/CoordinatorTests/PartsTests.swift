@@ -1,5 +1,6 @@
 import Bus
 import Protocol
+import Runtime
 import Testing
 
 @testable import Coordinator
@@ -83,6 +84,22 @@ struct PartsTests {
         past.claims("neither stored nor heard")
         #expect(past.isOwn(own) && past.isOwn(unheard))
         #expect(!past.isOwn(Replay.Lead(sequence: 9, hash: "foreign", actor: "coordinator-a")))
+    }
+
+    /// Those who do not hear each other's answers, for want of rights, give each other more and more time.
+    @Test
+    func theDeafDoNotFightForEver() {
+        var standby = Standby(patience: .zero, logger: Logger("test"))
+        #expect(standby.needed == 2)
+        for needed in [6, 12, 24, 48, 96, 96] {
+            standby.isSuperseded(by: Replay.Lead(sequence: 9, hash: "other", actor: "other"))
+            #expect(standby.needed == needed && standby.known == 9)
+            standby.hasLed(from: 10, for: .seconds(90))
+            #expect(standby.needed == 2 && standby.known == 10)
+        }
+        standby.hasLed(from: 11, for: .seconds(601))
+        standby.isSuperseded(by: Replay.Lead(sequence: 12, hash: "other", actor: "other"))
+        #expect(standby.needed == 6)
     }
 
     /// That nothing was heard while nobody listened makes nobody offline.

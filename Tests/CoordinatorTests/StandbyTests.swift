@@ -76,23 +76,6 @@ struct StandbyTests {
         }
     }
 
-    /// Those who do not hear each other's answers, for want of rights, give each other more and more time.
-    @Test(arguments: NATSServer.binaries)
-    func theDeafDoNotFightForEver(binary: String) async throws {
-        try await Lab.run(binary) { lab in
-            _ = try await lab.coordinator(name: "one", patience: .zero)
-            _ = try await lab.coordinator(name: "two", patience: .zero)
-            #expect(await eventually { try await lab.audit().kind("coordinator").count >= 5 })
-            let starts = try await lab.audit().kind("coordinator").compactMap {
-                $0["time"]?.string.flatMap(Timestamp.init)
-            }
-            try #require(starts.count >= 5)
-            // Six questions, a second apart, then twelve.
-            #expect(starts[4] - starts[3] > starts[3] - starts[2] + .seconds(2))
-            try await lab.verifiedAudit()
-        }
-    }
-
     /// With NATS itself away nobody takes over from anybody: all come back, and one leads.
     @Test(arguments: NATSServer.binaries)
     func oneLeadsAfterNATSComesBack(binary: String) async throws {
