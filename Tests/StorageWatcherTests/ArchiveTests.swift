@@ -87,8 +87,9 @@ struct ArchiveTests {
             try ScratchTree.write("\(site.root)/\(index)", bytes: 1)
         }
         let result = try site.execute()
-        #expect(result["files"]?.integer == Int64(Archiver.sliceFiles + 1))
-        #expect(result["complete"]?.bool == true)
+        let story = Comment(rawValue: "\(result)")
+        #expect(result["files"]?.integer == Int64(Archiver.sliceFiles + 1), story)
+        #expect(result["complete"]?.bool == true, story)
         #expect(site.archives.count == 2 && ScratchTree.count(site.root) == 0)
     }
 

@@ -18,27 +18,29 @@ enum ProtectedService {
             == own
     }()
 
-    /// Runs `body` where all mounts are read-only.
-    static func run<T: Sendable>(_ body: @escaping @Sendable () throws -> T) throws -> T {
+    /// Runs `body` where the root and a mount are read-only. Other tests' mounts are left alone: they may be
+    /// gone at any moment.
+    static func run<T: Sendable>(
+        _ point: String, _ body: @escaping @Sendable () throws -> T
+    ) throws -> T {
         let result = TimedWorker().runBlocking(limit: .seconds(60)) {
             Result<T, any Error> {
-                try enter()
+                try enter(point)
                 return try body()
             }
         }
         return try #require(result).get()
     }
 
-    private static func enter() throws {
+    private static func enter(_ point: String) throws {
         // <sched.h> shows unshare only with _GNU_SOURCE, which Swift's import does not set.
         typealias Unshare = @convention(c) (Int32) -> Int32
         guard let symbol = dlsym(nil, "unshare"),
             unsafeBitCast(symbol, to: Unshare.self)(0x0002_0000) == 0
         else { throw Volume.Failure(description: "unshare: \(errno)") }
         try Volume.run("/usr/bin/mount", ["--make-rprivate", "/"])
-        for mount in MountTable.parse(try MountTable.readOwn())
-        where mount.name == "/" || mount.type == "tmpfs" {
-            try Volume.run("/usr/bin/mount", ["-o", "remount,bind,ro", mount.name])
+        for name in ["/", point] {
+            try Volume.run("/usr/bin/mount", ["-o", "remount,bind,ro", name])
         }
     }
 }
@@ -51,7 +53,7 @@ enum ProtectedService {
         let volume = try Volume(.tmpfs(megabytes: 4))
         try ScratchTree.write(volume.point + "/fill", bytes: 4_050_000)
         let point = volume.point
-        let (own, symptom) = try ProtectedService.run { () -> ([MountEntry], Symptom?) in
+        let (own, symptom) = try ProtectedService.run(point) { () -> ([MountEntry], Symptom?) in
             let own = MountTable.parse(try MountTable.readOwn())
             let source = StorageScanner.Source(HostRoot())
             var selector = MountSelector(include: [point], exclude: [])

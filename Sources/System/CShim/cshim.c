@@ -165,6 +165,10 @@ int skos_is_open(int directory, const char *name) {
     int answer = 0;
     if (fcntl(file, F_SETLEASE, F_WRLCK) != 0)
         answer = errno == EAGAIN || errno == EBUSY ? 1 : -errno;
+    else
+        // Closing gives it back only when no child that is about to exec has the file too; until then
+        // nobody could open it.
+        fcntl(file, F_SETLEASE, F_UNLCK);
     close(file);
     return answer;
 }
