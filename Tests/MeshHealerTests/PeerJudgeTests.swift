@@ -153,6 +153,34 @@ struct PeerJudgeTests {
         #expect(course.verdict.state == .healthy)
     }
 
+    @Test("a look in the middle of the handshake that ends a trouble does not call it one way")
+    func amidHandshake() {
+        var course = PeerCourse()
+        for (rx, tx) in Self.cases[0].1 { course.look(rx: rx, tx: tx, answered: false) }
+        #expect(course.fault == .unreachable)
+        // Its attempt and our answer; the session counts only when it has used it.
+        course.look(rx: 148, tx: 92, answered: false, every: 1)
+        #expect(course.fault == nil)
+        course.facts.handshake = course.now.seconds + 1
+        course.look(rx: 32, tx: 80, answered: false, every: 1)
+        #expect(course.fault == nil)
+        course.healthy()
+        #expect(course.verdict.state == .healthy)
+    }
+
+    @Test("an attempt to shake hands that leads to nothing is one way, also without another")
+    func unansweredAttempt() {
+        var course = PeerCourse()
+        for (rx, tx) in Self.cases[0].1 { course.look(rx: rx, tx: tx, answered: false) }
+        course.look(rx: 148, tx: 92, answered: false, every: 1)
+        for _ in 0..<4 {
+            course.look(rx: 0, tx: 0, answered: false, every: 1)
+            #expect(course.fault == nil)
+        }
+        course.look(rx: 0, tx: 0, answered: false, every: 1)
+        #expect(course.fault == .oneWay)
+    }
+
     @Test("a filtered peer that is looked at every second is never taken for a lost one")
     func everySecond() {
         var course = PeerCourse()

@@ -12,6 +12,9 @@ package struct PeerJudge: Sendable {
     package static let watchTime: Duration = .seconds(20)
     /// Signs of life come every ten seconds; older ones than this count no more.
     static let signTime: Duration = .seconds(30)
+    /// An attempt to shake hands that is answered leads to a session within a round trip, and one that is
+    /// not is repeated after this (`REKEY_TIMEOUT` of WireGuard's paper, section 6.1).
+    package static let answerTime: Duration = .seconds(5)
     /// After this a session carries nothing more.
     package static let deadAge: Duration = .seconds(180)
     /// As many lost echoes in a row begin a trouble: one may always be lost.
@@ -183,15 +186,19 @@ package struct PeerJudge: Sendable {
         // Data that came after the last echo may be the end of the trouble: the next echo tells.
         let asked = facts.echo.lastLostAt ?? now
         let isNewSession = facts.handshake > trouble.handshake
-        if !trouble.attempts.isEmpty, !isNewSession, facts.sent == trouble.sent {
-            return fault(
-                .oneWay, "local_send",
-                "it sends, and nothing of ours leaves for it: look at this node's firewall")
-        }
         if !trouble.attempts.isEmpty, !isNewSession {
-            return fault(
-                .oneWay, "remote",
-                "it sends and does not hear us: its attempts to shake hands arrive, ours do not")
+            // The first may be the end of the trouble.
+            guard trouble.attempts.contains(where: { now - $0 >= Self.answerTime }) else {
+                return PeerVerdict(.unknown("it shakes hands: whether that succeeds is not known"))
+            }
+            return facts.sent == trouble.sent
+                ? fault(
+                    .oneWay, "local_send",
+                    "it sends, and nothing of ours leaves for it: look at this node's firewall")
+                : fault(
+                    .oneWay, "remote",
+                    "it sends and does not hear us: its attempts to shake hands arrive, ours do not"
+                )
         }
         let isAlive = recent(trouble.signs) >= 2 || recent(trouble.data.filter { $0 <= asked }) > 0
         if isAlive || isNewSession && now - Timestamp(seconds: facts.handshake) < Self.deadAge {
