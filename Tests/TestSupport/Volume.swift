@@ -96,10 +96,30 @@ package final class Volume: Sendable {
         fputs(script, file)
         fclose(file)
         try Self.run("/usr/bin/umount", [point])
+        try waitUntilUnused()
         let debugfs = "/usr/sbin/debugfs -w -f \(list) \(directory)/image >\(list).log 2>&1"
         defer { unlink(list + ".log") }
         try Self.run("/bin/sh", ["-c", debugfs])
         try Self.run("/usr/bin/mount", ["-o", "loop", directory + "/image", point])
+        let year2021 = 1_609_459_200
+        for path in paths {
+            var status = stat()
+            guard stat(path, &status) == 0, status.st_ctim.tv_sec < year2021 else {
+                throw Failure(description: "debugfs has not made \(path) look old")
+            }
+        }
+    }
+
+    /// Waits until nobody has the image mounted. A container that starts takes all mounts with it for a
+    /// moment, and what is written to the image meanwhile is not seen: the kernel still has the old inodes.
+    private func waitUntilUnused() throws {
+        let losetup = Subprocess(
+            "/usr/sbin/losetup", ["-j", directory + "/image"], timeLimit: .seconds(60))
+        for _ in 0..<3000 {
+            if try losetup.run().output.isEmpty { return }
+            usleep(20_000)
+        }
+        throw Failure(description: "\(directory)/image stays mounted somewhere")
     }
 
     /// What percent of its space, or of its inodes, users have filled.
