@@ -227,6 +227,13 @@ table=() passed=0 failed=0 skipped=0
 # Lines such as "✔ Test name() passed after 0.1 seconds." and "ok - name".
 count() { grep -cE "$1" "$2"; }
 
+# What a log says of failures, with the lines that follow each: values, and what a test tells of its course.
+failures() {
+    awk '/^(✘|not ok)|recorded an issue/ { shown = 1 }
+        /^(✔|◇|➜|ok -) / { shown = 0 }
+        shown || /error:/' "$1"
+}
+
 record() {
     local layer=$1 log=$2 code=$3 seconds=$4 good bad left why
     good=$(count '^(✔ Test .* passed after|ok - )' "$log")
@@ -247,7 +254,7 @@ record() {
     passed=$((passed + good)) failed=$((failed + bad)) skipped=$((skipped + left))
     table+=("$(printf '%-12s %7d %7d %8d %6ds  %s' "$layer" "$good" "$bad" "$left" "$seconds" "$why")")
     if ((bad)); then
-        grep -E '^(✘|not ok)|recorded an issue|^    |error:' "$log" | head -n 60
+        failures "$log" | head -n 120
         remark "all of it: $log"
     fi
 }
