@@ -37,6 +37,8 @@ package final class FileLock: Sendable {
     package func release() {
         descriptor.withLock { descriptor in
             guard descriptor >= 0 else { return }
+            // A process that another thread starts has a copy until its `exec`, and with it the lock.
+            flock(descriptor, LOCK_UN)
             close(descriptor)
             descriptor = -1
         }

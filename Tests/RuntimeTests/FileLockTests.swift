@@ -20,6 +20,21 @@ struct FileLockTests {
         _ = try FileLock(path: path)
     }
 
+    @Test("free again after release although another process still has a copy of the file")
+    func copied() throws {
+        defer { unlink(path) }
+        let first = try FileLock(path: path)
+        let copy = try #require(
+            (3..<4096).first { number in
+                let target = try? FileManager.default.destinationOfSymbolicLink(
+                    atPath: "/proc/self/fd/\(number)")
+                return target == path
+            }.map { dup($0) })
+        defer { close(copy) }
+        first.release()
+        _ = try FileLock(path: path)
+    }
+
     @Test("a place that cannot be written says so")
     func unusable() {
         let path = "/proc/nothing/lock"
