@@ -45,10 +45,12 @@ package struct EchoProbe: Sendable {
         var round = EchoRound(targets: targets)
         for index in targets.indices { round.send(index, means) }
         let end = ContinuousClock.now + limit
-        while round.isWaiting {
+        var isOver = false
+        while round.isWaiting, !isOver {
             let left = end - .now
-            guard left > .zero else { break }
-            round.receive(atMost: left)
+            // Once more at the end: this thread may have slept longer than the answer took.
+            isOver = left <= .zero
+            round.receive(atMost: max(left, .zero))
         }
         round.close()
         return round.outcomes

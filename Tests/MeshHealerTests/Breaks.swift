@@ -81,10 +81,13 @@ extension Break {
             name: "A has a wrong endpoint for B", type: "endpoint_moved",
             also: ["peer_unreachable"], action: restart, step: "endpoint",
             harm: {
+                // An answer that is under way would tell A at once where B is.
+                try $0.drop("a", "output", from: "10.99.1.2")
                 try $0.exec(
                     "a", "wg", "set", $0.tunnel("a"), "peer", $0.key("b"), "endpoint",
                     "10.99.1.77:51820")
                 try $0.loseA()
+                try $0.undrop("a")
             }),
         Break(
             name: "B moves, and its name moves with it", type: "peer_unreachable",

@@ -125,9 +125,9 @@ final class Fleet: Sendable {
         return found ?? [:]
     }
 
-    /// The answer to an action that ended, once there is one.
+    /// The answer to an action that ended, once there is one; with `reason`, one that says so.
     func result(
-        _ action: String, _ outcome: String, _ resource: String
+        _ action: String, _ outcome: String, _ resource: String, reason: String = ""
     ) async throws -> [String: Any] {
         var found: [String: Any]?
         try await wait(for: "\(action) of \(resource): \(outcome)") {
@@ -140,6 +140,8 @@ final class Fleet: Sendable {
                 $0["action"] as? String == action && $0["status"] as? String == "done"
                     && ($0["outcome"] as? String == "succeeded") == (outcome == "succeeded")
                     && ids.contains($0["action_id"] as? String ?? "")
+                    && (reason.isEmpty
+                        || ($0["reason"] as? String)?.contains(reason) == true)
             }
             return found != nil
         }

@@ -3,46 +3,6 @@ import Testing
 
 @testable import MeshHealer
 
-/// A peer over time, as its counters and echoes show it: one look every five seconds, one echo before
-/// each.
-struct PeerCourse {
-    var judge = PeerJudge()
-    var facts = PeerFacts()
-    var seconds: Int64 = 0
-    var verdict = PeerVerdict(.unknown(""))
-
-    /// A peer that is well, and was so for a while.
-    init(proven: Bool = true) {
-        facts.handshake = start
-        facts.received = 10_000
-        facts.sent = 10_000
-        facts.endpoint = "10.99.1.2:51820"
-        facts.underlay = .there("eth0")
-        facts.echo = EchoRecord(target: "10.88.0.2")
-        guard proven else { return }
-        for _ in 0..<4 { healthy() }
-    }
-
-    private let start: Int64 = 1_700_000_000
-    var now: Timestamp { Timestamp(seconds: start + seconds) }
-
-    /// One more look: how many bytes came and went since the last, and whether the echo was answered.
-    mutating func look(
-        rx: UInt64, tx: UInt64, answered: Bool, notSent: String? = nil, every interval: Int64 = 5
-    ) {
-        seconds += interval
-        facts.received += rx
-        facts.sent += tx
-        facts.echo.take(
-            sentAt: now, milliseconds: answered ? 1 : nil, notSent: notSent)
-        verdict = judge.observe(facts, at: now)
-    }
-
-    mutating func healthy() { look(rx: 80, tx: 80, answered: true) }
-
-    var fault: PeerFault? { if case .faulty(let fault) = verdict.state { fault } else { nil } }
-}
-
 @Suite("Judging a peer")
 struct PeerJudgeTests {
     @Test(
@@ -173,7 +133,7 @@ struct PeerJudgeTests {
         var course = PeerCourse()
         for (rx, tx) in Self.cases[0].1 { course.look(rx: rx, tx: tx, answered: false) }
         course.look(rx: 148, tx: 92, answered: false, every: 1)
-        for _ in 0..<4 {
+        for _ in 0..<6 {
             course.look(rx: 0, tx: 0, answered: false, every: 1)
             #expect(course.fault == nil)
         }
@@ -233,6 +193,23 @@ struct PeerJudgeTests {
         course.look(rx: 0, tx: 0, answered: false, notSent: "Network is unreachable")
         #expect(course.fault == .unreachable)
         #expect(course.verdict.cause == "local_send")
+    }
+
+    @Test("what could not be sent while the tunnel was switched off says nothing of the peer")
+    func switchedOff() {
+        var course = PeerCourse()
+        // Nobody judges a peer meanwhile.
+        for _ in 0..<3 {
+            course.seconds += 5
+            course.facts.echo.take(sentAt: course.now, milliseconds: nil, notSent: "ENETUNREACH")
+        }
+        course.seconds += 1
+        let verdict = course.judge.observe(course.facts, at: course.now)
+        #expect(verdict.state == .unknown("echoes are lost; the counters are being watched"))
+        course.look(rx: 0, tx: 0, answered: false, notSent: "ENETUNREACH")
+        #expect(course.fault == .unreachable)
+        course.healthy()
+        #expect(course.verdict.state == .healthy)
     }
 
     @Test("a route that leads nowhere is named although a bound echo gets through")

@@ -54,7 +54,7 @@ struct RemakeTests {
         let gate = "\(tunnels.directory.path)/gate"
         try write("while ! test -e '\(gate)'; do sleep 0.1; done")
         tunnels.stop("a")
-        verb.startTime = .seconds(3)
+        verb.startTime = .seconds(12)
         let done = try await tunnels.perform(verb, tunnel)
         #expect(steps(done.result) == ["wg_quick_up"], "\(done)")
         #expect("\(done)".contains("goes on"), "\(done)")

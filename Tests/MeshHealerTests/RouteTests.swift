@@ -33,7 +33,7 @@ final class Crossing: Sendable {
 
     func route(_ arguments: String...) throws {
         let words = ["ip", "-n", space] + arguments
-        let output = try Subprocess("/usr/bin/env", words).run()
+        let output = try Subprocess("/usr/bin/env", words, timeLimit: .seconds(60)).run()
         guard output.exitCode == 0 else { throw TunnelFailure(description: "\(words)") }
     }
 
@@ -122,7 +122,9 @@ struct RouteTests {
     }
 
     private func run(_ crossing: Crossing, _ words: [String]) throws {
-        let output = try Subprocess("/usr/bin/env", ["ip", "-n", crossing.space] + words).run()
+        let output = try Subprocess(
+            "/usr/bin/env", ["ip", "-n", crossing.space] + words, timeLimit: .seconds(60)
+        ).run()
         #expect(output.exitCode == 0, "ip \(words.joined(separator: " "))")
     }
 

@@ -12,9 +12,10 @@ package struct PeerJudge: Sendable {
     package static let watchTime: Duration = .seconds(20)
     /// Signs of life come every ten seconds; older ones than this count no more.
     static let signTime: Duration = .seconds(30)
-    /// An attempt to shake hands that is answered leads to a session within a round trip, and one that is
-    /// not is repeated after this (`REKEY_TIMEOUT` of WireGuard's paper, section 6.1).
-    package static let answerTime: Duration = .seconds(5)
+    /// An attempt to shake hands that is answered leads to a session within a round trip. One that is not is
+    /// repeated after 5 s and up to a third more (`REKEY_TIMEOUT` and its jitter, WireGuard's paper, section
+    /// 6.1), and the second may succeed.
+    package static let answerTime: Duration = .seconds(7)
     /// After this a session carries nothing more.
     package static let deadAge: Duration = .seconds(180)
     /// As many lost echoes in a row begin a trouble: one may always be lost.
@@ -176,7 +177,9 @@ package struct PeerJudge: Sendable {
                 .unreachable, "local_route",
                 "this node does not route its address into the tunnel: \(reason)")
         }
-        if let reason = facts.echo.notSent, facts.echo.lost >= Self.lostLimit {
+        // Unless all were lost before: while the tunnel was switched off nothing could be sent.
+        let isSince = (facts.echo.lastLostAt ?? now) >= trouble.since
+        if let reason = facts.echo.notSent, facts.echo.lost >= Self.lostLimit, isSince {
             return fault(.unreachable, "local_send", "this node cannot send to it: \(reason)")
         }
         guard facts.echo.lost >= Self.lostLimit, now - trouble.since >= Self.watchTime else {
