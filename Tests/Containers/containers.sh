@@ -186,7 +186,7 @@ fi
 
 # 137 would be the kill after the time limit.
 stops() {
-    compose stop --timeout 5 || return 1
+    compose stop --timeout 60 || return 1
     local service code
     for service in "${services[@]}"; do
         code=$(inspect "$service" '{{.State.ExitCode}}')
