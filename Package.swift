@@ -92,7 +92,8 @@ let package = Package(
             path: "bench/skos-bench", swiftSettings: strict),
 
         .target(
-            name: "TestSupport", dependencies: ["Platform", "Threads"], path: "Tests/TestSupport",
+            name: "TestSupport", dependencies: ["Bus", "Platform", "Threads"],
+            path: "Tests/TestSupport",
             swiftSettings: strict),
         tests("ThreadsTests", ["Threads"]),
         tests("ProtocolTests", ["Protocol"]),
@@ -100,7 +101,7 @@ let package = Package(
         tests("AuditTests", ["Audit", "Protocol"]),
         tests("RuntimeTests", ["Runtime", "Protocol"]),
         tests("BusTests", ["Bus", "Protocol", "TestSupport"]),
-        tests("SettingsTests", ["Settings", "Protocol"]),
+        tests("SettingsTests", ["Settings", "Protocol", "TestSupport"]),
         tests("PlatformTests", ["Platform", "TestSupport"]),
         tests(
             "AntibodyTests",

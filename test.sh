@@ -153,9 +153,15 @@ integration_targets=$(IFS='|' && echo "${integration_rounds[*]}")
 endtoend_targets='EndToEnd[A-Za-z]*'
 # A real engine is slow beside hundreds of other tests.
 engine_suites='AntibodyTests\.DockerControlTests'
-mesh_suites='MeshHealerTests\.(TunnelTests|RepairTests|NeighbourTests|RouteTests)'
+mesh_suites='MeshHealerTests\.(TunnelTests|RepairTests|NeighbourTests|RemakeTests|RouteTests)'
 
-swift_tests() { swift test --skip-build "$@" 2>&1; }
+# A few at a time, where this Swift can say so: all at once they would measure the machine's patience.
+at_a_time=()
+if swift test --help-hidden 2>/dev/null | grep -q -- '--experimental-maximum-parallelization-width'; then
+    at_a_time=(--experimental-maximum-parallelization-width 8)
+fi
+
+swift_tests() { swift test --skip-build "${at_a_time[@]}" "$@" 2>&1; }
 
 scripts() { git ls-files '*.sh' .ci/run 2>/dev/null || find . -name .build -prune -o -name '*.sh' -print; }
 

@@ -23,6 +23,8 @@ package final class AgentHost: Service {
         package var stopLimit: Duration = .seconds(3)
         /// How long the last results may take to reach NATS in a stop.
         package var farewellLimit: Duration = .milliseconds(500)
+        /// How long stopping and starting what is not essential may take.
+        package var shutdownTimes = ShutdownVerb.Times()
 
         package init() {}
     }
@@ -63,7 +65,7 @@ package final class AgentHost: Service {
             !modules.isEmpty && kinds.count == modules.count,
             "one module of each kind, at least one")
         self.modules = modules
-        nodeActions = NodeActions(config)
+        nodeActions = NodeActions(config, times: options.shutdownTimes)
         self.config = config
         self.configs = configs
         var connection = connection

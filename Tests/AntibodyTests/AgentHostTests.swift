@@ -231,17 +231,19 @@ struct AgentHostTests {
         try await fleet.stop()
     }
 
-    @Test("many commands at once are all answered, each once")
+    @Test("many commands at once are all answered, each with one word")
     func burst() async throws {
         let fleet = try await Fleet()
         try await fleet.start()
         for number in 0..<500 { try fleet.send("a\(number)", "dim_10") { $0.dryRun = true } }
-        var answers: [String: Int] = [:]
+        // What a slow NATS has not taken in time is said again, in the same words.
+        var answers: [String: JSON.Object] = [:]
         while answers.count < 500 {
             let result = await fleet.next("result") { $0["status"] != "accepted" }
-            answers[result["action_id"]?.string ?? "", default: 0] += 1
+            let id = result["action_id"]?.string ?? ""
+            #expect(answers[id] == nil || answers[id] == result)
+            answers[id] = result
         }
-        #expect(answers.values.allSatisfy { $0 == 1 })
         try await fleet.stop()
     }
 }

@@ -23,7 +23,7 @@ final class Fleet: Sendable {
     init(probe: String? = nil, server: NATSServer? = nil) async throws {
         if let server { self.server = server } else { self.server = try await NATSServer.start() }
         lamp = Lamp(knob: directory.path + "/knob", probe: probe)
-        ear = try await Connection.connect(.init(urls: [self.server.url], name: "ear"))
+        ear = try await Connection.patient(self.server.url, name: "ear")
         heard = try ear.subscribe("skos.>", capacity: 10_000, overflow: .block)
         try await heard.ready(timeout: .seconds(60))
     }
@@ -80,6 +80,9 @@ final class Fleet: Sendable {
         connection.reconnectWait = .milliseconds(20)
         connection.reconnectJitter = .zero
         var options = AgentHost.Options()
+        // Disks are slow on a busy machine.
+        options.stopLimit = .seconds(60)
+        options.farewellLimit = .seconds(60)
         change(&options)
         return AgentHost(
             [lamp], config: config, configs: configs, connection: connection, options: options,

@@ -149,7 +149,9 @@ struct JournalFileTests {
                 directory: path, name: "lamp", agent: "lamp-keeper-nova")
             let output = Glibc.open(acknowledged, O_WRONLY | O_CREAT | O_APPEND, 0o600)
             Thread.detachNewThread {
-                usleep(50_000)
+                var status = stat()
+                while fstat(output, &status) != 0 || status.st_size < 30 { usleep(1000) }
+                usleep(.random(in: 0..<20_000))
                 kill(getpid(), SIGKILL)
             }
             var ledger = Ledger()

@@ -27,6 +27,8 @@ struct NodeActionTests {
         var options = AgentHost.Options()
         // Programs take their time on a busy machine.
         options.stopLimit = .seconds(60)
+        options.farewellLimit = .seconds(60)
+        options.shutdownTimes = patientTimes
         return AgentHost(
             [fleet.lamp, Idler()], config: config, configs: configs,
             connection: .init(urls: [fleet.server.url], name: "agents"), options: options,

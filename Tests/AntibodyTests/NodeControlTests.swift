@@ -75,9 +75,17 @@ final class Workshop: Sendable {
     }
 }
 
+/// Programs and engines take their time on a busy machine.
+let patientTimes: ShutdownVerb.Times = {
+    var times = ShutdownVerb.Times()
+    (times.look, times.act, times.settle) = (.seconds(60), .seconds(60), .seconds(60))
+    (times.plan, times.all) = (.seconds(300), .seconds(300))
+    return times
+}()
+
 @Suite("shutdown_non_essential, with real programs")
 struct NodeControlTests {
-    private let limit = Duration.seconds(20)
+    private let limit = Duration.seconds(60)
 
     @Test("units: stopped and started by systemctl, by name and nothing else")
     func units() throws {
@@ -87,7 +95,7 @@ struct NodeControlTests {
         try workshop.set("idle.timer", "inactive")
         let verb = ShutdownVerb(
             [.unit("backup.service"), .unit("idle.timer"), .unit("none.service")],
-            control: control)
+            control: control, times: patientTimes)
         let plan = try verb.plan(VerbCall(parameters: [:]))
         #expect(plan.effect["stop"] == ["unit backup.service"])
         _ = try verb.execute(plan)
@@ -209,7 +217,7 @@ struct NodeControlTests {
         let control = NodeControl()
         try control.start(service, limit: limit)
         let first = try #require(workshop.pid("indexer"))
-        let verb = ShutdownVerb([service], control: control)
+        let verb = ShutdownVerb([service], control: control, times: patientTimes)
         let plan = try verb.plan(VerbCall(parameters: [:]))
         _ = try verb.execute(plan)
         #expect(workshop.read("indexer.log") == "started\nstopped\n")
@@ -299,13 +307,14 @@ struct DockerControlTests {
         }
         defer { _ = try? run("rm", "--force", name) }
         let begun = try run(
-            "run", "--detach", "--network", "none", "--stop-timeout", "1", "--name", name,
-            "--entrypoint", "sleep", image,
-            "1000")
+            "run", "--detach", "--init", "--network", "none", "--name", name, "--entrypoint",
+            "sleep",
+            image, "1000")
         try #require(begun == 0)
         let control = NodeControl()
-        let limit = Duration.seconds(20)
-        let verb = ShutdownVerb([.container(name), .container("skos-none")], control: control)
+        let limit = Duration.seconds(60)
+        let verb = ShutdownVerb(
+            [.container(name), .container("skos-none")], control: control, times: patientTimes)
         let plan = try verb.plan(VerbCall(parameters: [:]))
         #expect(plan.effect["not_stopped"] == ["container skos-none: there is none here"])
         #expect(try control.state(of: .container(name), limit: limit) == .running)

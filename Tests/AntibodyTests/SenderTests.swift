@@ -21,8 +21,8 @@ struct SenderTests {
     @Test("an alert that is replaced while its answer is awaited is followed by the newer one")
     func replacedUnderWay() async throws {
         let server = try await NATSServer.start()
-        let connection = try await Connection.connect(.init(urls: [server.url]))
-        let stream = try await Connection.connect(.init(urls: [server.url]))
+        let connection = try await Connection.patient(server.url)
+        let stream = try await Connection.patient(server.url)
         let heard = try stream.subscribe("skos.alert.nova", capacity: 16, overflow: .block)
         try await heard.ready(timeout: .seconds(60))
         let link = BusLink()
@@ -52,7 +52,7 @@ struct SenderTests {
     @Test("results wait for a connection, in order; past the limit the oldest are lost and counted")
     func results() async throws {
         let server = try await NATSServer.start()
-        let connection = try await Connection.connect(.init(urls: [server.url]))
+        let connection = try await Connection.patient(server.url)
         let heard = try connection.subscribe("skos.result.nova", capacity: 4096, overflow: .block)
         let link = BusLink()
         let sender = ResultSender(link: link, log: quiet, metrics: Metrics())

@@ -169,7 +169,7 @@ struct ShutdownVerbTests {
         bench.state.withLock { $0.orphans = ["b": 3] }
         var times = ShutdownVerb.Times()
         times.settle = .milliseconds(20)
-        times.orphans = .milliseconds(500)
+        times.orphans = .seconds(5)
         let next = ShutdownVerb(Self.things, control: bench, times: times)
         let result = try next.undo(plan.undo, remaining: [])
         #expect(bench.deeds == ["start mute", "start b", "start a"])

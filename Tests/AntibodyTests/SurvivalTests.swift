@@ -56,7 +56,7 @@ struct SurvivalTests {
             let host = AgentHost(
                 [Lamp(knob: knob)], config: config,
                 connection: Connection.Options(urls: [url]), metrics: Metrics())
-            let ear = try await Connection.connect(.init(urls: [url]))
+            let ear = try await Connection.patient(url)
             let results = try ear.subscribe("skos.result.nova", capacity: 16, overflow: .block)
             try await results.ready(timeout: .seconds(60))
             try await host.start()

@@ -86,7 +86,7 @@ struct ConnectTests {
         options.password = "p"
         #expect(await failure(options) == nil)
         let inURL = "nats://u:p@127.0.0.1:\(server.port)"
-        let connection = try await Connection.connect(.init(urls: [inURL]))
+        let connection = try await Connection.patient(inURL)
         #expect(connection.connectedURL == server.url)
         connection.close()
     }
@@ -98,7 +98,9 @@ struct ConnectTests {
             config: #"authorization { user: "s k", password: "a@b:c/%+" }"#)
         let url = "nats://s%20k:a%40b%3Ac%2f%25%2B@127.0.0.1:\(server.port)"
         let dead = "nats://s%20k:a%40b%3Ac%2f%25%2B@127.0.0.1:\(try NATSServer.freePort())"
-        let connection = try await Connection.connect(.init(urls: [url, dead]))
+        var options = Connection.Options(urls: [url, dead])
+        options.connectTimeout = .seconds(30)
+        let connection = try await Connection.connect(options)
         #expect(connection.connectedURL == server.url)
         connection.close()
     }
@@ -128,11 +130,12 @@ struct ConnectTests {
         let server = try await NATSServer.start(binary: setup.binary)
         let dead = try NATSServer.freePort()
         let peer = try FakePeer(greeting: "HTTP/1.1 400 Bad Request\r\n\r\n")
+        var options = Connection.Options(urls: [
+            "nats://127.0.0.1:\(dead)", "nats://127.0.0.1:\(peer.port)", server.url,
+        ])
+        options.connectTimeout = .seconds(30)
         for _ in 0..<5 {
-            let connection = try await Connection.connect(
-                .init(urls: [
-                    "nats://127.0.0.1:\(dead)", "nats://127.0.0.1:\(peer.port)", server.url,
-                ]))
+            let connection = try await Connection.connect(options)
             #expect(connection.isConnected)
             #expect(connection.connectedURL == server.url)
             connection.close()
@@ -186,7 +189,7 @@ struct ConnectTests {
             greeting: "INFO {\"server_id\":\"X\",\"version\":\"2.9.10\",\"proto\":1,"
                 + "\"max_payload\":1048576,\"headers\":true}\r\n")
         var options = Connection.Options(urls: ["nats://127.0.0.1:\(peer.port)"])
-        options.connectTimeout = .milliseconds(100)
+        options.connectTimeout = .seconds(3)
         let error = await failure(options)
         #expect(error?.code == .timeout)
         #expect(error?.message.contains("stalls") == true)

@@ -12,6 +12,7 @@ struct LeakTests {
             let server = try await NATSServer.start(binary: binary)
             for round in 0..<40 {
                 var options = Connection.Options(urls: [server.url])
+                options.connectTimeout = .seconds(30)
                 options.writes = round % 3 == 0 ? .immediate : .batched
                 try await useAndDrop(options, close: round.isMultiple(of: 2))
             }
@@ -25,6 +26,7 @@ struct LeakTests {
         await #expect(processExitsWith: .success) { [binary] in
             let server = try await NATSServer.start(binary: binary)
             var options = Connection.Options(urls: [server.url])
+            options.connectTimeout = .seconds(30)
             options.reconnectWait = .milliseconds(5)
             options.reconnectJitter = .milliseconds(1)
             let connection = try await Connection.connect(options)

@@ -103,7 +103,7 @@ struct OrderedPublisherTests {
             _ = try await js.ensureStream(.init(name: "S", subjects: ["s"]))
             let outcomes = Collector<PubAckResult>()
             var limits = OrderedPublisher.Limits()
-            limits.ackTimeout = .milliseconds(100)
+            limits.ackTimeout = .seconds(3)
             limits.window = 8
             let publisher = try js.orderedPublisher(limits: limits) { outcomes.add($0) }
             server.freeze()

@@ -40,7 +40,7 @@ struct ReconnectTests {
             let outcomes = Collector<PubAckResult>()
             var limits = OrderedPublisher.Limits()
             limits.window = 256
-            limits.ackTimeout = .milliseconds(400)
+            limits.ackTimeout = .seconds(3)
             let publisher = try js.orderedPublisher(limits: limits) { outcomes.add($0) }
             var sent: UInt64 = 0
             func send(until count: UInt64) async throws {

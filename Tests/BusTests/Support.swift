@@ -22,7 +22,7 @@ struct Setup: Sendable, CustomTestStringConvertible {
         var options = Connection.Options(urls: [server.url])
         options.writes = writes
         // The machines of tests are busy.
-        options.connectTimeout = .seconds(10)
+        options.connectTimeout = .seconds(30)
         options.reconnectWait = .milliseconds(20)
         options.reconnectJitter = .milliseconds(5)
         return options

@@ -37,7 +37,7 @@ struct SnapshotTests {
         _ binary: String, _ body: (Connection, Snapshots) async throws -> Void
     ) async throws {
         let server = try await NATSServer.start(binary: binary)
-        let connection = try await Connection.connect(.init(urls: [server.url]))
+        let connection = try await Connection.patient(server.url)
         defer { connection.close() }
         _ = try await connection.jetStream.ensureStream(Streams.audit)
         let snapshots = try await Snapshots.open(

@@ -80,7 +80,7 @@ struct SurvivalTests {
             let running = lab.launch(url: late.url)
             #expect(await eventually { lab.log.contains("NATS not reachable yet") })
             try await late.launch()
-            let connection = try await Connection.connect(.init(urls: [late.url]))
+            let connection = try await Connection.patient(late.url)
             defer { connection.close() }
             #expect(
                 await eventually {

@@ -54,7 +54,7 @@ struct HealingTests {
 
     @Test("a killed agent's throttling does not outlive its lease")
     func killedAgent() async throws {
-        let node = try await Node()
+        let node = try await Node(lease: "5s")
         let coordinator = try node.start("coordinator")
         let agent = try node.start("agent", "thermal")
         try await node.wait(for: "a heartbeat") { try node.run("nodes").output.contains("online") }

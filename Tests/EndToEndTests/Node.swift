@@ -28,7 +28,8 @@ final class Node {
         try write("config.yaml", config)
     }
 
-    init() async throws {
+    /// A node with a sensor and a knob of its own.
+    init(lease: String = "60s") async throws {
         server = try await NATSServer.start()
         directory = Self.newDirectory()
         hostRoot = directory.appendingPathComponent("host").path
@@ -41,7 +42,7 @@ final class Node {
               clear: {warning: 62, critical: 68, emergency: 90}
               stay_clear: 1s
               cooldown: 1s
-              lease: 5s
+              lease: \(lease)
 
             """)
     }

@@ -20,7 +20,7 @@ final class Fleet: Sendable {
 
     init(jetStream: Bool = true) async throws {
         server = try await NATSServer.start(jetStream: jetStream)
-        voice = try await Connection.connect(.init(urls: [server.url], name: "voice"))
+        voice = try await Connection.patient(server.url, name: "voice")
         heard = try voice.subscribe("skos.>", capacity: 50_000, overflow: .block)
         try await heard.ready(timeout: .seconds(60))
         guard jetStream else { return }

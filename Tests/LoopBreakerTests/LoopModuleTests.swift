@@ -149,7 +149,7 @@ struct LoopModuleTests {
     @Test("a command breaks the chain and its pair, and says until when; it ends by itself")
     func command() async throws {
         let fleet = try await Fleet()
-        try await fleet.start(fleet.config { $0.loop.cooldown = .seconds(3) })
+        try await fleet.start(fleet.config { $0.loop.cooldown = .seconds(10) })
         for number in 0..<20 {
             let (from, to) = number % 2 == 0 ? ("a", "b") : ("b", "a")
             try fleet.say("bad", from, to)

@@ -74,7 +74,7 @@ struct SharingTests {
     func memory() async throws {
         let fleet = try await Fleet(jetStream: false)
         try await fleet.start(
-            fleet.config { $0.loop.cooldown = .milliseconds(300) }, isShared: false)
+            fleet.config { $0.loop.cooldown = .seconds(5) }, isShared: false)
         #expect(try await fleet.check(["chain_id": "bad", "depth": 11])["allow"] == false)
         #expect(try await fleet.check(["chain_id": "bad"])["allow"] == false)
         // Nobody stores alerts here; the ear hears each try.

@@ -199,7 +199,7 @@ struct DeliveryTests {
     func hang() async throws {
         let server = try HTTPServer(.hang, .endless)
         defer { server.close() }
-        let desk = Desk(server.url, limit: .milliseconds(500))
+        let desk = Desk(server.url, limit: .seconds(5))
         try desk.tell()
         let outcome = try await desk.outcome()
         #expect(outcome.failure == nil)

@@ -150,8 +150,7 @@ struct EndToEndTests {
         let node = try await Node.start(NATSServer.binaries[0])
         let none = try await node.ask("breaker", "list")
         #expect(none.list("chains").isEmpty)
-        let connection = try await Connection.connect(
-            Connection.Options(urls: ["nats://127.0.0.1:\(node.port)"], name: "test"))
+        let connection = try await Connection.patient("nats://127.0.0.1:\(node.port)")
         defer { connection.close() }
         let isDenied = await eventually {
             let answer = try await connection.request(

@@ -22,6 +22,8 @@ final class Node: Sendable {
         let node = try Node(natsServer, config, flags)
         let isUp = await eventually {
             node.up.err.contains("SKOS is up") || node.up.hasEnded
+                // Said after a quarter of a minute, which a busy machine may need; then there is no more word.
+                || node.up.err.contains("has not heard an agent of this node yet")
         }
         guard isUp, !node.up.hasEnded else {
             throw Failure(.failed, "skos up does not start:\n\(node.up.err)")

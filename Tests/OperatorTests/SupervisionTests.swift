@@ -220,7 +220,7 @@ struct SupervisionTests {
     @Test("an audit that somebody has cut records out of, in the stream itself")
     func cutStream() async throws {
         let nats = try await NATSServer.start(binary: server)
-        let connection = try await Connection.connect(.init(urls: [nats.url]))
+        let connection = try await Connection.patient(nats.url)
         defer { connection.close() }
         let jetStream = connection.jetStream
         _ = try await jetStream.ensureStream(

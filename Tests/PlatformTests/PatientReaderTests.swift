@@ -5,7 +5,7 @@ import Testing
 
 @Suite struct PatientReaderTests {
     /// More than what answers at once needs on any machine, however busy.
-    private let limit: Duration = .milliseconds(500)
+    private let limit: Duration = .seconds(3)
 
     /// Things of which some hang until they are let go.
     final class Things: Sendable {

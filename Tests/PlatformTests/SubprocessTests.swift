@@ -19,7 +19,9 @@ import Testing
     }
 
     @Test func argumentsAreNotInterpreted() throws {
-        let output = try Subprocess("/bin/echo", ["$HOME; ls", "a  b"]).run()
+        let output = try Subprocess(
+            "/bin/echo", ["$HOME; ls", "a  b"], timeLimit: .seconds(60)
+        ).run()
         #expect(output.output == Array("$HOME; ls a  b\n".utf8))
     }
 
@@ -45,7 +47,7 @@ import Testing
         let scratch = try Scratch()
         let file = scratch.path + "/pid"
         #expect(throws: Subprocess.Failure.timedOut(program: "/bin/sh")) {
-            try shell("sleep 1000 & echo $! > \(file); wait", timeLimit: .seconds(2))
+            try shell("sleep 1000 & echo $! > \(file); wait", timeLimit: .seconds(8))
         }
         let text = try String(contentsOfFile: file, encoding: .utf8)
         let child = try #require(pid_t(text.trimmingCharacters(in: .whitespacesAndNewlines)))

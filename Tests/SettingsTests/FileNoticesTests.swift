@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Settings
@@ -10,12 +11,19 @@ import Testing
 
     init() throws {
         folder = try TemporaryFolder()
-        try Data("old".utf8).write(to: URL(filePath: path), options: [])
+        try Self.put("old", to: path)
     }
 
-    private func isReadable(_ descriptor: CInt) -> Bool {
+    /// Nobody has the file open afterwards, which would be told later.
+    private static func put(_ text: String, to path: String) throws {
+        try withPrivateDescriptors {
+            try Data(text.utf8).write(to: URL(filePath: path), options: [])
+        }
+    }
+
+    private func isReadable(_ descriptor: CInt, within milliseconds: CInt = 0) -> Bool {
         var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-        return poll(&waiting, 1, 0) == 1
+        return poll(&waiting, 1, milliseconds) == 1
     }
 
     private func unavailable() {
@@ -24,7 +32,7 @@ import Testing
 
     private func rename(_ text: String, over path: String) throws {
         let other = folder.path + "/other"
-        try Data(text.utf8).write(to: URL(filePath: other), options: [])
+        try Self.put(text, to: other)
         #expect(Glibc.rename(other, path) == 0)
     }
 
@@ -41,6 +49,8 @@ import Testing
         let heard2 = notices.listen()
         #expect(heard2 == .init(isTouched: false, isBeingWritten: true))
         close(file)
+        // A process that another test starts has a copy of it for a moment.
+        #expect(isReadable(notices.descriptor, within: 60_000))
         let heard3 = notices.listen()
         #expect(heard3 == .init(isTouched: true, isBeingWritten: false))
     }
@@ -77,7 +87,7 @@ import Testing
             let version = folder.path + "/" + name
             try FileManager.default.createDirectory(
                 atPath: version, withIntermediateDirectories: false)
-            try Data(name.utf8).write(to: URL(filePath: version + "/config.yaml"))
+            try Self.put(name, to: version + "/config.yaml")
         }
         #expect(symlink("a", link) == 0)
         let linked = folder.path + "/linked.yaml"
@@ -97,7 +107,7 @@ import Testing
     @Test func neighboursWakeButDoNotTouch() throws {
         guard var notices = FileNotices(file: path) else { return unavailable() }
         _ = notices.listen()
-        try Data("x".utf8).write(to: URL(filePath: folder.path + "/neighbour"), options: [])
+        try Self.put("x", to: folder.path + "/neighbour")
         #expect(isReadable(notices.descriptor))
         let heard8 = notices.listen()
         #expect(heard8 == .init())

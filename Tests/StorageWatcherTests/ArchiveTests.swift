@@ -22,7 +22,8 @@ struct ArchiveTests {
             megabytes: Int = 64,
             interrupt: @escaping @Sendable (Archiver.Step) -> Bool = { _ in false }
         ) throws {
-            var node = try CleanedNode(tools: CleaningTools.find(HostRoot()))
+            var node = try CleanedNode(
+                tools: CleaningTools.find(HostRoot()), budget: .seconds(600))
             volume = try Volume(.tmpfs(megabytes: megabytes))
             node.tree.directory("data/deep/er")
             node.config.local.archive.roots = [node.tree.path + "/data"]

@@ -67,7 +67,7 @@ final class DeadMount: Sendable {
         let dead = try DeadMount()
         let healthy = try Volume(.tmpfs(megabytes: 4))
         let node = try CleanedNode()
-        let module = node.module(watching: "/tmp", readLimit: .seconds(1))
+        let module = node.module(watching: "/tmp", readLimit: .seconds(3))
         let first = await module.sample(at: .later(0))
         #expect(state(first, dead.point) == "hung" && state(first, healthy.point) == "ok")
         #expect(
@@ -106,7 +106,7 @@ final class DeadMount: Sendable {
                     if mount.type == "nfs4" { while true { sleep(1000) } }
                     return .usage(.percent(10))
                 }),
-            settings: Config.Storage(), readLimit: .seconds(1))
+            settings: Config.Storage(), readLimit: .seconds(3))
         for look in 0..<4 {
             let observations = try await scanner.scan()
             let counts = Dictionary(grouping: observations, by: \.state).mapValues(\.count)

@@ -148,7 +148,7 @@ struct VolumeTests {
     func racing() async throws {
         let volume = try Volume(.tmpfs(megabytes: 8))
         for name in ["temp", "logs"] { mkdir(volume.point + "/" + name, 0o755) }
-        var node = try CleanedNode(budget: .seconds(2))
+        var node = try CleanedNode(budget: .seconds(20))
         node.allow(volume.point)
         let verbs = node.module(watching: volume.point).verbs()
         let emergency = try #require(verbs.first { $0.name == "emergency_cleanup" })

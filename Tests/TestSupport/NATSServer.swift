@@ -102,7 +102,8 @@ package final class NATSServer: Sendable {
             [binary, "-c", "\(directory)/nats.conf", "-l", log])
         running.withLock { $0.server = pid }
         watch(pid)
-        for _ in 0..<1500 {
+        let end = ContinuousClock.now + .seconds(120)
+        while ContinuousClock.now < end {
             if Self.greets(port) { return }
             if Self.hasExited(pid) { break }
             try await Task.sleep(for: .milliseconds(2))

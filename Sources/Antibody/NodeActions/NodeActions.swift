@@ -6,9 +6,12 @@ package import Settings
 package final class NodeActions: Sendable {
     private let shutdown: ShutdownVerb
 
-    /// - `control`: how things are stopped and started.
-    package init(_ config: Config, control: any ThingControl = NodeControl()) {
-        shutdown = ShutdownVerb(config.local.nonEssential, control: control)
+    /// - `control`: how things are stopped and started, and `times`: how long that may take.
+    package init(
+        _ config: Config, control: any ThingControl = NodeControl(),
+        times: ShutdownVerb.Times = ShutdownVerb.Times()
+    ) {
+        shutdown = ShutdownVerb(config.local.nonEssential, control: control, times: times)
     }
 
     package var verbs: [any Verb] { [shutdown] }
