@@ -197,8 +197,10 @@ enum ServerProbe {
             let got = recv(socket, &buffer, buffer.count, 0)
             if got < 0, errno == EAGAIN || errno == EINTR { continue }
             guard got > 0 else {
+                // Without a word: a server that was about to end, or a proxy before one that is not there.
                 throw BusError(
-                    .notNATS, "\(place) closed the connection without a greeting; is it NATS?",
+                    line.isEmpty ? .refused : .notNATS,
+                    "\(place) closed the connection without a greeting; is it NATS?",
                     detail: line.isEmpty ? nil : "it said \(printable(line))")
             }
             for byte in buffer[..<got] {
