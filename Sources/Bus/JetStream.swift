@@ -3,10 +3,9 @@ internal import Protocol
 
 /// The persistent half of NATS, as seen through one connection.
 package struct JetStream: Sendable {
-    /// How long the server may take for a request of the API.
-    package static let apiTimeout: Duration = .seconds(5)
-
     let connection: Connection
+
+    private var apiTimeout: Duration { connection.options.apiTimeout }
 
     /// Stores a message and waits for the server's word that it is stored.
     ///
@@ -21,11 +20,11 @@ package struct JetStream: Sendable {
     package func publish(
         _ subject: String, _ payload: [UInt8], headers: [(String, String)] = [],
         messageID: String? = nil, expectedLastSequence: UInt64? = nil,
-        timeout: Duration = apiTimeout
+        timeout: Duration? = nil
     ) async throws(BusError) -> PubAck {
         let headers = PublishHeaders.join(headers, messageID, expectedLastSequence)
         let answer = try await connection.request(
-            subject, payload, headers: headers, timeout: timeout)
+            subject, payload, headers: headers, timeout: timeout ?? apiTimeout)
         return try answer.withPayload { bytes throws(BusError) in
             try PubAck.read(bytes, subject)
         }
@@ -33,12 +32,12 @@ package struct JetStream: Sendable {
 
     /// Calls the API: `$JS.API.` + `verb`, with a JSON argument.
     func api(
-        _ verb: String, _ argument: JSON? = nil, timeout: Duration = apiTimeout
+        _ verb: String, _ argument: JSON? = nil, timeout: Duration? = nil
     ) async throws(BusError) -> JSON.Object {
         let answer: BusMessage
         do throws(BusError) {
             answer = try await connection.request(
-                "$JS.API.\(verb)", argument?.encoded ?? [], timeout: timeout)
+                "$JS.API.\(verb)", argument?.encoded ?? [], timeout: timeout ?? apiTimeout)
         } catch  where error.code == .noResponders {
             throw BusError(
                 .jetStream(JetStreamCode.notEnabled),

@@ -52,6 +52,8 @@ extension Connection {
         package var maxPingsOut = 2
         /// How long one write may hang on a frozen server before the connection counts as broken.
         package var writeDeadline: Duration = .seconds(2)
+        /// How long the server may take for a request of JetStream's API, unless the caller says otherwise.
+        package var apiTimeout: Duration = .seconds(5)
         /// First token(s) of reply subjects, for servers that permit only an own prefix.
         package var inboxPrefix = "_INBOX"
         /// Whether messages published on this connection come back to its own subscriptions.

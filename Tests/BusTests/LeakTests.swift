@@ -13,6 +13,7 @@ struct LeakTests {
             for round in 0..<40 {
                 var options = Connection.Options(urls: [server.url])
                 options.connectTimeout = .seconds(30)
+                options.apiTimeout = .seconds(60)
                 options.writes = round % 3 == 0 ? .immediate : .batched
                 try await useAndDrop(options, close: round.isMultiple(of: 2))
             }
@@ -27,6 +28,7 @@ struct LeakTests {
             let server = try await NATSServer.start(binary: binary)
             var options = Connection.Options(urls: [server.url])
             options.connectTimeout = .seconds(30)
+            options.apiTimeout = .seconds(60)
             options.reconnectWait = .milliseconds(5)
             options.reconnectJitter = .milliseconds(1)
             let connection = try await Connection.connect(options)

@@ -23,6 +23,7 @@ struct Setup: Sendable, CustomTestStringConvertible {
         options.writes = writes
         // The machines of tests are busy.
         options.connectTimeout = .seconds(30)
+        options.apiTimeout = .seconds(60)
         options.reconnectWait = .milliseconds(20)
         options.reconnectJitter = .milliseconds(5)
         return options

@@ -6,6 +6,7 @@ extension Connection {
     package static func patient(_ url: String, name: String = "test") async throws -> Connection {
         var options = Options(urls: [url], name: name)
         options.connectTimeout = .seconds(30)
+        options.apiTimeout = .seconds(60)
         options.retryOnFailedConnect = true
         options.deadline = .seconds(120)
         return try await connect(options)
