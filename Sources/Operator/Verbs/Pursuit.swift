@@ -50,7 +50,7 @@ final class Pursuit: Sendable {
         let limit = try context.invocation.duration("timeout", default: usual)
         let stream = try await AuditStream(link)
         let isClear = try await read(stream, after: place, for: min(limit, Self.patience))
-        if !isClear, limit > Self.patience, try await !isKnown(link) {
+        if !isClear, limit > Self.patience, try await !isKnown(link, after: place) {
             // From the start again would show everything twice.
             let place = state.withLock { $0.place } ?? place
             _ = try await read(stream, after: place, for: limit - Self.patience)
@@ -70,11 +70,11 @@ final class Pursuit: Sendable {
 
     /// Reads new records until it is clear what came of the alert, or the time is over.
     private func read(
-        _ stream: AuditStream, after place: UInt64, for limit: Duration
+        _ stream: AuditStream, after place: UInt64, upTo end: UInt64 = .max, for limit: Duration
     ) async throws -> Bool {
         do {
             try await withTimeLimit(limit) { [self] in
-                try await stream.read((place + 1)...UInt64.max) { message in
+                try await stream.read((place + 1)...end) { message in
                     guard let record = AuditRecord(message) else { return true }
                     return !take(record)
                 }
@@ -86,14 +86,24 @@ final class Pursuit: Sendable {
     /// Whether there is an incident about it already: a repeat that comes too soon is not recorded.
     ///
     /// - Throws: `Failure` with `unreachable` when there is no coordinator to ask.
-    private func isKnown(_ link: Link) async throws -> Bool {
+    private func isKnown(_ link: Link, after place: UInt64) async throws -> Bool {
         guard state.withLock({ $0.incident == nil }) else { return false }
         let incidents = try await link.ask("incidents").list("incidents")
         let known = incidents.first { incident in
             incident.text("node") == alert.node && incident.text("type") == alert.type
                 && incident.text("resource") == alert.resource
+                && incident.flag("drill") == alert.drill
         }
         guard let known else { return false }
+        // This very alert may have opened it: then its record, which comes before, is in the stream by now.
+        let stream = try await AuditStream(link)
+        let place = state.withLock { $0.place } ?? place
+        if stream.end > place,
+            try await read(stream, after: place, upTo: stream.end, for: Self.limit)
+        {
+            return true
+        }
+        guard state.withLock({ $0.incident == nil }) else { return false }
         state.withLock { $0.isKnown(as: known.text("incident")) }
         return true
     }
