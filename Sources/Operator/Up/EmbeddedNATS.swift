@@ -146,6 +146,13 @@ package final class EmbeddedNATS: Service {
         state.withLock { $0.companion = companion }
         do { try await waitUntilReady(companion) } catch {
             companion.signal(SIGKILL)
+            // Whoever starts again at once finds port and store free. A cancelled task would not sleep.
+            await Task {
+                let deadline = SteadyClock.sinceBoot() + Self.stopLimit
+                while companion.ending == nil, SteadyClock.sinceBoot() < deadline {
+                    try? await Task.sleep(for: .milliseconds(2))
+                }
+            }.value
             throw error
         }
     }
