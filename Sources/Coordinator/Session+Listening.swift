@@ -25,6 +25,9 @@ extension Session {
             try context.bulk.subscribe(
                 Subjects.heartbeats, handler: { intake.heartbeat($0) },
                 rested: { [engine] in engine.takeHeartbeats() }))
+        // Else a heartbeat that is sent now might not come: this connection has its own pace. It is given what
+        // an answer takes, and no more: a node that is not heard speaks again.
+        try? await context.bulk.flush(timeout: .seconds(1))
         keep(try control.subscribe(Subjects.results) { intake.result($0) })
         keep(try control.subscribe(Subjects.rejections) { intake.rejection($0) })
         var consumer = try await Self.resume(

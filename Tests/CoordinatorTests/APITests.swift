@@ -68,8 +68,9 @@ struct APITests {
             #expect(await eventually { agent.executions.count == 1 })
             #expect(await lab.records("result", 1))
 
+            // Heartbeats come on a connection of their own.
+            #expect(await eventually { try await lab.ask("status")["nodes"]?.integer == 1 })
             let status = try await lab.ask("status")
-            #expect(status["nodes"]?.integer == 1)
             #expect(status["agents"]?.object?["online"]?.integer == 1)
             #expect(status["incidents"]?.object?["verifying"]?.integer == 1)
             #expect(status["coordinator"]?.string == "coordinator-lab")
@@ -87,7 +88,9 @@ struct APITests {
             let policies = try await lab.ask("policy")["policies"]?.array
             #expect(policies?.first?.object?["policy"]?.string == "thermal/critical")
             let text = try await lab.ask("metrics")["text"]?.string ?? ""
-            #expect(text.contains("\nskos_commands_sent_total 1\n"))
+            // One, or more if an answer took too long.
+            #expect(text.contains("\nskos_commands_sent_total "))
+            #expect(!text.contains("\nskos_commands_sent_total 0\n"))
 
             try lab.alert(HealingTests.clear)
             #expect(await eventually { agent.undone.count == 1 })
