@@ -157,7 +157,7 @@ mesh_suites='MeshHealerTests\.(TunnelTests|RepairTests|NeighbourTests|RemakeTest
 
 # A few at a time, where this Swift can say so: all at once they would measure the machine's patience.
 at_a_time=()
-if swift test --help-hidden 2>/dev/null | grep -q -- '--experimental-maximum-parallelization-width'; then
+if [[ $(swift test --help-hidden 2>/dev/null) == *--experimental-maximum-parallelization-width* ]]; then
     at_a_time=(--experimental-maximum-parallelization-width 8)
 fi
 

@@ -123,7 +123,7 @@ async def run(options):
     await writer.say()
     print(await ending(done, writer, critic, options))
     # What SKOS has told meanwhile.
-    for _ in range(20):
+    for _ in range(300):
         if any(event["chain_id"] == options.chain for event in events):
             break
         await asyncio.sleep(0.1)

@@ -109,7 +109,7 @@ final class Agent: Sendable {
     func watch() async {
         module.recall(raised)
         await monitor.run(AlertKeeper(identity: identity, raised: raised)) { report in
-            // First: what the fleet has heard must be known to the next process, should this one end now.
+            // First: what the fleet has heard should be known to the next process, should this one stop now.
             if report.isChange { runner.post(.raised(report.key, report.alert.severity)) }
             alerts.put(report)
             guard report.isChange else { return }

@@ -6,8 +6,6 @@ import Glibc
 /// for the caller to know.
 package struct WireGuardSocket: Sendable {
     package static let directory = "/var/run/wireguard"
-    /// How long a program that hangs is waited for.
-    private static let timeLimit = timeval(tv_sec: 1, tv_usec: 0)
 
     /// What a socket of a name tells by itself.
     package enum Presence: Sendable, Equatable {
@@ -17,8 +15,13 @@ package struct WireGuardSocket: Sendable {
     }
 
     private let directory: String
+    private let timeLimit: Duration
 
-    package init(directory: String = Self.directory) { self.directory = directory }
+    /// - `timeLimit`: how long a program that hangs is waited for, in whole seconds.
+    package init(directory: String = Self.directory, timeLimit: Duration = .seconds(1)) {
+        self.directory = directory
+        self.timeLimit = timeLimit
+    }
 
     private func path(_ name: String) -> String { "\(directory)/\(name).sock" }
 
@@ -73,7 +76,7 @@ package struct WireGuardSocket: Sendable {
         let descriptor = socket(
             AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { return (-1, errno) }
-        var limit = Self.timeLimit
+        var limit = timeval(tv_sec: Int(timeLimit.components.seconds), tv_usec: 0)
         let size = socklen_t(MemoryLayout<timeval>.size)
         setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, size)
         setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, size)

@@ -106,14 +106,15 @@ struct Archiver {
             }
             if name.hasPrefix(prefix) { names.append(name) }
         }
-        for name in names where !session.isOver { remove(name) }
+        for name in names where !session.isOver { remove(name, session) }
     }
 
-    private func remove(_ name: String) {
+    private func remove(_ name: String, _ session: CleaningSession) {
         let path = place(name)
         // What was restored for comparing is a tree of our own; its links, if any, are not followed.
         _ = try? Subprocess(
-            "/bin/rm", ["-rf", "--one-file-system", "--", path], timeLimit: Self.removeLimit
+            "/bin/rm", ["-rf", "--one-file-system", "--", path],
+            timeLimit: max(Self.removeLimit, session.rest)
         ).run()
     }
 
@@ -141,14 +142,14 @@ struct Archiver {
             try step(.verified)
             let name = try giveName(id, root, destination, session)
             try step(.named)
-            remove(id + ".list")
-            remove(id + ".copy")
+            remove(id + ".list", session)
+            remove(id + ".copy", session)
             var report = try delete(same, root.directory)
             for _ in same.count..<files.count { report.skip(.changed) }
             report.skipped.merge(walked.skipped) { $0 + $1 }
             if report.files == 0 {
                 // It frees nothing, and the next run would make the same once more.
-                remove(name)
+                remove(name, session)
                 session.report.add(report, root: root.path)
                 return nil
             }
@@ -157,7 +158,7 @@ struct Archiver {
         } catch let interrupted as Interrupted {
             throw interrupted
         } catch {
-            for suffix in [".partial", ".list", ".copy"] { remove(id + suffix) }
+            for suffix in [".partial", ".list", ".copy"] { remove(id + suffix, session) }
             throw error
         }
     }

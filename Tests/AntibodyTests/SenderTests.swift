@@ -64,12 +64,19 @@ struct SenderTests {
         sender.put(long)
         link.use(connection)
         let running = Task { await sender.run() }
-        for number in 11..<(ResultSender.limit + 10) {
-            let message = try #require(await heard.next())
-            #expect(try JSON.parse(message.payload).object?["action_id"] == .string("a\(number)"))
+        // What a slow NATS has not taken in time is said again.
+        var seen: Set<String> = []
+        func next() async throws -> JSON.Object? {
+            while true {
+                let message = try #require(await heard.next())
+                let object = try JSON.parse(message.payload).object
+                if seen.insert(object?["action_id"]?.string ?? "").inserted { return object }
+            }
         }
-        let last = try #require(await heard.next())
-        let object = try JSON.parse(last.payload).object
+        for number in 11..<(ResultSender.limit + 10) {
+            #expect(try await next()?["action_id"] == .string("a\(number)"))
+        }
+        let object = try await next()
         #expect(object?["outcome"] == "succeeded")
         #expect(object?["effect"] == ["truncated": true])
         while !sender.isEmpty { try await Task.sleep(for: .milliseconds(2)) }

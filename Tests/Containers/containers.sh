@@ -193,7 +193,7 @@ stops() {
         [[ $code == 0 ]] || { echo "$service ended with $code" && return 1; }
     done
 }
-check 'every container stops by itself within 5 s' stops
+check 'every container stops by itself' stops
 
 stops_and_goes_on() {
     ./deploy.sh --stop || return 1

@@ -151,8 +151,10 @@ async def runaway(client, node):
 
 
 async def tamper(client):
+    # What is denied is not answered at all.
     stream = client.jetstream(timeout=1)
-    before = (await stream.stream_info(AUDIT)).state
+    reader = client.jetstream(timeout=PATIENCE)
+    before = (await reader.stream_info(AUDIT)).state
     if not before.messages:
         sys.exit("foreign.py: the audit is empty, so nothing can be shown")
     shrunk = StreamConfig(name=AUDIT, subjects=[f"{AUDIT}.*"], max_msgs=1)
@@ -169,7 +171,7 @@ async def tamper(client):
             succeeded.append(name)
         except nats.errors.Error as error:
             print(f"{name}: {error!r}")
-    after = (await stream.stream_info(AUDIT)).state
+    after = (await reader.stream_info(AUDIT)).state
     if succeeded or after.first_seq != before.first_seq or after.messages < before.messages:
         sys.exit(f"foreign.py: the audit was changed by {', '.join(succeeded) or 'somebody'}")
 

@@ -31,7 +31,7 @@ struct ConfigurationTests {
             #expect(await lab.records("config", 1))
             try lab.alert(HealingTests.critical, node: "after")
             #expect(await eventually { agent.executions.count == 2 })
-            let actions = lab.tape.commands().compactMap { $0["action_type"]?.string }
+            let actions = lab.tape.distinctCommands().compactMap { $0["action_type"]?.string }
             #expect(actions == ["throttle_10", "throttle_50"])
             let config = try await lab.ask("status")["config"]?.object
             #expect(config?["fingerprint"]?.string == "second")

@@ -22,7 +22,7 @@ struct HealingTests {
             #expect(await eventually { agent.undone.count == 1 })
             #expect(await eventually { lab.tape.notes("SKOS_AUDIT.result").count == 2 })
 
-            #expect(lab.tape.commands().count == 1)
+            #expect(lab.tape.distinctCommands().count == 1)
             #expect(agent.executions.values.elementsEqual([1]))
             #expect(agent.undone == Set(agent.executions.keys))
             let records = try await lab.verifiedAudit()
@@ -100,7 +100,7 @@ struct HealingTests {
             _ = try await lab.coordinator()
             try lab.alert(Self.critical)
             #expect(await eventually { !lab.tape.notes("skos.event.escalation").isEmpty })
-            let actions = lab.tape.commands().compactMap { $0["action_type"]?.string }
+            let actions = lab.tape.distinctCommands().compactMap { $0["action_type"]?.string }
             #expect(actions == ["throttle_50", "throttle_10"])
             #expect(agent.executions.count == 2)
             try await lab.verifiedAudit()

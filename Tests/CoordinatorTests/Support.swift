@@ -49,6 +49,12 @@ final class Tape: Sendable {
     func commands(_ operation: String? = nil) -> [Note] {
         notes("skos.command.").filter { $0["operation"]?.string == operation }
     }
+
+    /// The commands to execute, without those that were sent again because an answer took too long.
+    func distinctCommands() -> [Note] {
+        var seen: Set<String> = []
+        return commands().filter { seen.insert($0["action_id"]?.string ?? "").inserted }
+    }
 }
 
 /// A foreign agent: executes each action once, remembers what it answered, and can take it back.

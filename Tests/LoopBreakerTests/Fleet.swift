@@ -51,9 +51,14 @@ final class Fleet: Sendable {
         var connection = Connection.Options(urls: [server.url], name: "loop-\(config.nodeName)")
         connection.reconnectWait = .milliseconds(20)
         connection.reconnectJitter = .zero
+        var options = AgentHost.Options()
+        // Disks are slow on a busy machine.
+        options.stopLimit = .seconds(60)
+        options.farewellLimit = .seconds(60)
         let host = AgentHost(
             [LoopModule(config: config)], config: config, configs: configs,
-            connection: connection, log: Logger("test", sink: LogSink(descriptor: -1)),
+            connection: connection, options: options,
+            log: Logger("test", sink: LogSink(descriptor: -1)),
             metrics: Metrics())
         try await host.start()
         let task = Task { try await host.run() }

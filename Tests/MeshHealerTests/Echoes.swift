@@ -2,17 +2,18 @@ import Foundation
 import Glibc
 import Testing
 
-/// Echoes from A to C, a hundred in a second and with numbers, until somebody asks which were lost.
+/// Echoes from A to C, twenty in a second and with numbers, until somebody asks which were lost.
 final class Echoes: Sendable {
     private let process: Process
     private let log: String
 
     init(_ tunnels: Tunnels) throws {
         log = "\(tunnels.directory.path)/echoes-\(UUID().uuidString)"
+        // More would not fit into the buffers of a program that this machine lets wait for some seconds.
         // The session is made first: what waits for it is nobody's loss.
-        try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.3")
+        try tunnels.exec("a", "ping", "-c", "1", "-W", "30", "10.88.0.3")
         process = try tunnels.launch(
-            "echoes", in: "a", ["ping", "-i", "0.01", "10.88.0.3"], log: log)
+            "echoes", in: "a", ["ping", "-i", "0.05", "10.88.0.3"], log: log)
     }
 
     /// Ends them; the numbers that are missing between the first and the last that came back.

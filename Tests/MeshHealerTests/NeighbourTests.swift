@@ -13,13 +13,7 @@ import Testing
     .enabled(if: Tunnels.obstacle == nil, "\(Tunnels.obstacle ?? "")"))
 struct NeighbourTests {
     private func toolkit(_ tunnels: Tunnels, _ routes: [Config.FailoverRoute] = []) -> MeshToolkit {
-        let root = tunnels.directory.root
-        let toolkit = MeshToolkit(root: root, network: NodeNetwork(root: root))
-        var config = Config()
-        config.nats.urls = ["nats://127.0.0.1:4222"]
-        config.local.mesh.routes = routes
-        toolkit.apply(config)
-        return toolkit
+        MeshHealerTests.toolkit(tunnels) { $0.local.mesh.routes = routes }
     }
 
     private func breakB(_ tunnels: Tunnels) throws {
@@ -61,7 +55,7 @@ struct NeighbourTests {
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))
         let done = try await tunnels.perform(verb, tunnels.resource("b"))
         #expect(done.result != nil, "\(done.reason)")
-        try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
+        try tunnels.exec("a", "ping", "-c", "1", "-W", "30", "10.88.0.2")
         #expect(try echoes.lost() == [], "\(Self.files[number].0)")
         let peers = try tunnels.exec("a", "wg", "show", tunnels.tunnel("a"), "endpoints")
         #expect(peers.contains("\(tunnels.key("c"))\t10.99.2.2:51820"))
@@ -80,7 +74,7 @@ struct NeighbourTests {
         let verb = RegenerateConfig(toolkit: toolkit(tunnels))
         let done = try await tunnels.perform(verb, tunnels.tunnel("a"))
         #expect(done.result?["applied"] == "yes", "\(done)")
-        try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
+        try tunnels.exec("a", "ping", "-c", "1", "-W", "30", "10.88.0.2")
         #expect(try echoes.lost() == [], "\(Self.files[number].0)")
         let peers = try tunnels.exec("a", "wg", "show", tunnels.tunnel("a"), "endpoints")
         #expect(peers.contains("\(tunnels.key("c"))\t10.99.2.2:51820"))
@@ -126,7 +120,7 @@ struct NeighbourTests {
         let tunnels = try Tunnels()
         try tunnels.writeFile(tunnels.text())
         for (name, address) in [("b", "10.88.0.2"), ("c", "10.88.0.3")] {
-            try tunnels.exec("a", "ping", "-c", "1", "-W", "5", address)
+            try tunnels.exec("a", "ping", "-c", "1", "-W", "30", address)
             try tunnels.dropEchoes(name)
         }
         let verb = RestartWireGuard(toolkit: toolkit(tunnels))

@@ -27,7 +27,7 @@ struct RemakeTests {
         #expect(steps(done.result) == ["wg_quick_up"], "\(done)")
         let key = try tunnels.exec("a", "wg", "show", tunnels.tunnel("a"), "public-key")
         #expect(key == tunnels.key("a") + "\n")
-        try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
+        try tunnels.exec("a", "ping", "-c", "1", "-W", "30", "10.88.0.2")
         // One that gives none is told of.
         try tunnels.killQuick()
         try tunnels.writeFile(
@@ -59,11 +59,11 @@ struct RemakeTests {
         #expect(steps(done.result) == ["wg_quick_up"], "\(done)")
         #expect("\(done)".contains("goes on"), "\(done)")
         #expect(toolkit.unfinished == [tunnel])
-        try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
+        try tunnels.exec("a", "ping", "-c", "1", "-W", "30", "10.88.0.2")
         _ = FileManager.default.createFile(atPath: gate, contents: nil)
         for _ in 0..<6000 where !toolkit.unfinished.isEmpty { usleep(10_000) }
         #expect(toolkit.unfinished.isEmpty)
-        try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
+        try tunnels.exec("a", "ping", "-c", "1", "-W", "30", "10.88.0.2")
         try tunnels.killQuick()
         try write("false")
         verb.startTime = .seconds(20)
@@ -121,7 +121,7 @@ struct RemakeTests {
         #expect(steps(done.result) == ["wg_quick_up"], "\(done)")
         #expect("\(done)".contains("10.66.0.0/24 stepped aside"), "\(done)")
         #expect(try tunnels.ip("-n", space, "route", "show", "10.66.0.0/24") == moved)
-        try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.3")
+        try tunnels.exec("a", "ping", "-c", "1", "-W", "30", "10.88.0.3")
         _ = try await inside(space) { try failover.undo(plan.undo, remaining: []) }
         let after = try tunnels.ip("-n", space, "route", "show", "10.66.0.0/24")
         #expect(after.contains("dev \(tunnel)"), "\(after)")

@@ -229,10 +229,13 @@ func commandList(_ arguments: [String]) throws -> (code: Int32, output: String) 
     return (output.exitCode, String(decoding: output.output, as: UTF8.self))
 }
 
-/// The toolkit of A's verbs.
+/// The toolkit of A's verbs, with patience for a busy machine.
 func toolkit(_ tunnels: Tunnels, _ change: (inout Config) -> Void = { _ in }) -> MeshToolkit {
     let root = tunnels.directory.root
-    let toolkit = MeshToolkit(root: root, network: NodeNetwork(root: root))
+    let tool = WireGuardTool(timeLimit: .seconds(60))
+    let network = NodeNetwork(
+        root: root, socket: WireGuardSocket(timeLimit: .seconds(20)), tool: tool)
+    let toolkit = MeshToolkit(root: root, network: network, tool: tool)
     var config = Config()
     config.nats.urls = ["nats://127.0.0.1:4222"]
     change(&config)

@@ -66,7 +66,7 @@ struct TunnelTests {
         }
         try await fleet.alert(fault.type, fault.resource(tunnels), ["ok"])
         try await fleet.change("resolved", result["incident"])
-        try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
+        try tunnels.exec("a", "ping", "-c", "1", "-W", "30", "10.88.0.2")
         try fault.check(tunnels)
         // What A's own interface takes with it is nobody's healing.
         if !fault.isInterface { #expect(try echoes.lost() == []) }
@@ -88,7 +88,7 @@ struct TunnelTests {
         try fault.mend(tunnels)
         try await fleet.alert(fault.type, fault.resource(tunnels), ["ok"])
         try await fleet.change("resolved", failed["incident"])
-        try tunnels.exec("a", "ping", "-c", "1", "-W", "5", "10.88.0.2")
+        try tunnels.exec("a", "ping", "-c", "1", "-W", "30", "10.88.0.2")
         #expect(try echoes.lost() == [])
         #expect(try state(tunnels) == before)
         try isWell(fleet, fault)

@@ -120,7 +120,8 @@ import Testing
             esac
             """)
         let nvidia = Nvidia(
-            nvml: NVML(libraryName: "/nowhere/lib.so"), program: NvidiaSMI(program: path))
+            nvml: NVML(libraryName: "/nowhere/lib.so"),
+            program: NvidiaSMI(program: path, timeLimit: .seconds(60)), limit: .seconds(60))
         let temperatures = nvidia.temperatures()
         #expect(temperatures.map(\.uuid) == ["GPU-1", "GPU-2", "GPU-3"])
         #expect(temperatures.map(\.name) == ["NVIDIA RTX, A6000", "NVIDIA GB10", "NVIDIA X"])

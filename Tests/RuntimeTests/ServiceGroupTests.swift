@@ -71,8 +71,11 @@ private let quiet: Logger = {
 
 @Suite("ServiceGroup", .timeLimit(.minutes(10)))
 struct ServiceGroupTests {
-    private func group(_ services: [Probe], deadline: Duration = .seconds(30)) -> ServiceGroup {
-        ServiceGroup(services, deadline: deadline, grace: .milliseconds(20), log: quiet)
+    private func group(
+        _ services: [Probe], deadline: Duration = .seconds(30),
+        grace: Duration = .milliseconds(20)
+    ) -> ServiceGroup {
+        ServiceGroup(services, deadline: deadline, grace: grace, log: quiet)
     }
 
     @Test("services start in order and stop in reverse, each done before the next is asked")
@@ -152,8 +155,10 @@ struct ServiceGroupTests {
         for (way, ends) in [(Probe.Way.deaf, true), (.uncancellable, false)] {
             let diary = Diary()
             let (stops, stop) = AsyncStream.makeStream(of: String.self)
-            async let code = group([Probe("a", diary, way)], deadline: .milliseconds(20))
-                .run(until: stops)
+            async let code = group(
+                [Probe("a", diary, way)], deadline: .milliseconds(20),
+                grace: ends ? .seconds(60) : .milliseconds(20)
+            ).run(until: stops)
             await diary.wait(for: "run a")
             stop.yield("test")
             #expect(await code == 1)

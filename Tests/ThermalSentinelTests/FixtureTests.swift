@@ -21,7 +21,8 @@ import ThermalSentinel
     func isReadAsArgued(_ machine: FixtureMachine) async throws {
         let tree = try machine.materialise()
         let module = ThermalModule(
-            files: machine.access(tree), config: Config(), extra: try machine.extraSensors(tree))
+            files: machine.access(tree), config: Config(), extra: try machine.extraSensors(tree),
+            readLimit: .seconds(60))
         let sample = await module.sample(at: at(0))
 
         #expect(sample.heartbeat["cpu_temp"]?.double == machine.expect.cpuTemp)
@@ -70,7 +71,9 @@ import ThermalSentinel
         for machine in FixtureMachine.all {
             let tree = try machine.materialise()
             let tree2 = machine.access(tree)
-            let sample = await ThermalModule(files: tree2, config: Config()).sample(at: at(0))
+            let sample = await ThermalModule(
+                files: tree2, config: Config(), readLimit: .seconds(60)
+            ).sample(at: at(0))
             #expect(sample.states.count <= ThermalReport.maxListed)
             #expect(sample.metadata["sensors_omitted"] == nil, "\(machine.machine)")
         }

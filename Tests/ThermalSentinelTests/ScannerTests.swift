@@ -18,7 +18,7 @@ import ThermalSentinel
     ]
 
     private func scanner(_ files: any FileAccess) -> SensorScanner {
-        SensorScanner(files: files, readLimit: .seconds(2))
+        SensorScanner(files: files, readLimit: .seconds(60))
     }
 
     private func readings(_ scanner: SensorScanner, _ seconds: Int64) async -> [String: Reading] {
@@ -150,7 +150,7 @@ import ThermalSentinel
     {
         let tree = try NodeTree(Self.cpu)
         let files = DriverFiles(tree.files, .init(busy: ["/sys/" + Self.package: row.times]))
-        let scanner = SensorScanner(files: files)
+        let scanner = SensorScanner(files: files, readLimit: .seconds(60))
         #expect(await readings(scanner, 0)["coretemp/hwmon/temp1"] == row.reading)
     }
 
