@@ -185,6 +185,15 @@ private_root() {
     [[ -z ${SKOS_HOST_DIR:-} ]] && awk '$5 == "/" { kept = $7 } END { exit kept != "-" }' /proc/self/mountinfo
 }
 
+# Mistakes are better told before what runs is stopped. $@: how to call skos with the new settings.
+settings_are_right() {
+    local said
+    said=$("$@" policy validate 2>&1) || {
+        printf '%s\n' "$said" >&2
+        fail "the settings are not valid, so nothing was started or stopped; what is wrong is above"
+    }
+}
+
 deploy_containers() {
     local agents=(thermal-sentinel storage-watcher mesh-healer loop-breaker) services=() up=(up --detach --remove-orphans)
     if nats_is_here; then
@@ -197,7 +206,11 @@ deploy_containers() {
         services=("${agents[@]}")
         up+=(--no-deps "${agents[@]}")
     fi
+    private_root && [[ -z ${DOCKER_HOST:-} && -z $(docker compose ps -q storage-watcher 2>/dev/null) ]] \
+        && say "/ is mounted as private here, and Docker may refuse the storage watcher; if so:" \
+            "\`mount --make-rshared /\` as root"
     build_image "${SKOS_IMAGE:-skos:local}"
+    settings_are_right docker compose --progress quiet run --rm --no-deps -T coordinator
     step "starting the containers"
     docker compose --progress quiet "${up[@]}" || {
         private_root && say "/ is mounted as private here, and the storage watcher needs it shared:" \
@@ -205,10 +218,11 @@ deploy_containers() {
         fail "the containers did not start; docker compose ps -a and docker compose logs tell more"
     }
     step "waiting until they are healthy"
+    local began=$SECONDS
     if ! wait_for 180 all_healthy "${services[@]}"; then
         docker compose ps -a
         docker compose logs --no-color --tail 20 "${services[@]}"
-        fail "not healthy within 90 s; the logs are above"
+        fail "not healthy within $((SECONDS - began)) s; the logs are above"
     fi
     docker compose ps --format 'table {{.Name}}\t{{.Status}}\t{{.Ports}}'
     local name=${COMPOSE_PROJECT_NAME:-skos} speaker=coordinator
@@ -218,13 +232,26 @@ deploy_containers() {
         'docker compose logs -f'
 }
 
+# Says so and ends when there are no containers to stop or to remove.
+containers_exist() {
+    [[ -z $(docker compose ps -aq 2>/dev/null) ]] || return 0
+    native_paths
+    local other
+    other=$(running_pid) && fail "SKOS runs here without containers (process $other):" \
+        "${asked:-}./deploy.sh --$1 --native"
+    say "There are no containers of SKOS here."
+    return 1
+}
+
 stop_containers() {
+    containers_exist stop || return 0
     step "stopping the containers of SKOS; what was throttled is restored, and all data stays"
     docker compose --progress quiet stop || fail "they did not stop; docker compose ps -a tells more"
     say "Stopped. ./deploy.sh starts it again."
 }
 
 clean_containers() {
+    containers_exist clean || say "What they have left is removed all the same."
     step "removing the containers of SKOS, their network and volumes: streams, audit and journals"
     docker compose --progress quiet down --volumes --remove-orphans
     say "Removed. The image stays: docker image rm ${SKOS_IMAGE:-skos:local}"
@@ -349,6 +376,7 @@ deploy_native() {
     if running_pid >/dev/null && cmp -s "$new" "$program" && native_healthy >/dev/null 2>&1; then
         step "this version runs already and is healthy"
     else
+        [[ ! -e ${config[1]} ]] || settings_are_right "$new" "${config[@]}"
         end_native "stopping the version that runs"
         install -m 755 "$new" "$program.new" && mv "$program.new" "$program"
         start_native

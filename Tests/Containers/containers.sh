@@ -171,6 +171,10 @@ check 'a threshold edited on the host applies in the containers' lower
 refusal_shows() { skos status | grep 'config.yaml:.*thermal.thresholds.critical'; }
 edit 's/^    critical: 79/    critical: 60/'
 check 'an edit with a mistake is refused, and skos status says where' eventually refusal_shows
+leaves_it_alone() {
+    ! ./deploy.sh >"$work/said" 2>&1 && grep 'is not above warning' "$work/said" && skos status
+}
+check 'deploy.sh with that mistake says where, and leaves what runs alone' leaves_it_alone
 edit 's/^    critical: 60/    critical: 79/'
 
 restarted() { [[ $(inspect coordinator '{{.RestartCount}}') -gt 0 ]] && skos status && skos audit verify; }

@@ -33,6 +33,17 @@ first=$(pid)
 same_process() { deploy | grep 'runs already' && [[ $(pid) == "$first" ]]; }
 check 'deploy.sh again leaves what is up to date alone' same_process
 
+# Another version is installed, and the settings are wrong.
+leaves_it_alone() {
+    local bin=$SKOS_STATE_DIR/bin code=0
+    cp "$bin/skos" "$work/other" && echo >>"$work/other" && mv "$work/other" "$bin/skos"
+    cp "$SKOS_CONFIG" "$work/good.yaml" && echo 'thermal: {thresholds: {critical: 60}}' >"$SKOS_CONFIG"
+    deploy 2>&1 | grep 'is not above warning' || code=1
+    mv "$work/good.yaml" "$SKOS_CONFIG"
+    [[ $code == 0 ]] && kill -0 "$first"
+}
+check 'deploy.sh with wrong settings leaves what runs alone' leaves_it_alone
+
 echo 88000 >"$temperature"
 check 'at 88 degrees the processor is throttled by half' eventually holds "$knob" 1900000
 echo 60000 >"$temperature"
