@@ -47,6 +47,15 @@ package enum ConfigLoader {
         return try load(try contents(of: file), name: file, environment)
     }
 
+    /// Reads standard input to its end as if it were a file.
+    ///
+    /// - Throws: everything that is wrong, at once.
+    package static func loadInput(environment: [String: String]) throws(ConfigError) -> LoadedConfig
+    {
+        let name = "standard input"
+        return try load(try contents(of: STDIN_FILENO, name), name: name, environment)
+    }
+
     /// Reads a text as if it stood in a file of this name.
     package static func parse(
         text: [UInt8], name: String, environment: [String: String]
@@ -117,13 +126,21 @@ package enum ConfigLoader {
         case S_IFDIR: throw failure("is a directory, not a file")
         default: throw failure("is not a regular file")
         }
+        return try contents(of: descriptor, file)
+    }
+
+    /// What an open file of a name holds, up to a little more than is allowed.
+    private static func contents(
+        of descriptor: CInt, _ name: String
+    ) throws(ConfigError) -> [UInt8] {
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 16 * 1024)
         while bytes.count <= YAMLReader.sizeLimit {
             let count = read(descriptor, &buffer, buffer.count)
             if count < 0, errno == EINTR { continue }
             guard count >= 0 else {
-                throw failure("cannot be read: \(String(cString: strerror(errno)))")
+                let reason = String(cString: strerror(errno))
+                throw ConfigError(issues: [.init(file: name, message: "cannot be read: \(reason)")])
             }
             if count == 0 { break }
             bytes.append(contentsOf: buffer[..<count])

@@ -18,7 +18,8 @@ extension Program {
                 details: "Names every mistake with its line, all at once.",
                 parameters: [
                     Parameter(
-                        "FILE", .optional, isFile: true, "default: the one that --config means")
+                        "FILE", .optional, isFile: true,
+                        "- for standard input; default: the one that --config means")
                 ], run: validatePolicies),
             Verb("schema", "print the JSON Schema of config.yaml") { context in
                 context.print(configSchema())
@@ -59,7 +60,10 @@ extension Program {
         var count = 0
         do {
             // The file alone: what the environment overrides must be right as well.
-            let loaded = try ConfigLoader.load(file: file, environment: [:])
+            let loaded =
+                file == "-"
+                ? try ConfigLoader.loadInput(environment: [:])
+                : try ConfigLoader.load(file: file, environment: [:])
             warnings = loaded.warnings
             count = loaded.config.policySet.policies.count
         } catch { errors = error.issues }
@@ -72,7 +76,8 @@ extension Program {
             for issue in errors { context.err.line(Text.safe(issue.description)) }
             for issue in warnings { context.err.line(Text.safe("warning: \(issue)")) }
             if errors.isEmpty {
-                context.out.write(Text.safe(file) + ": valid, \(Text.policies(count))\n")
+                let name = file == "-" ? "standard input" : file
+                context.out.write(Text.safe(name) + ": valid, \(Text.policies(count))\n")
             }
         }
         return errors.isEmpty ? .done : .usage
