@@ -16,6 +16,8 @@ enum Views {
             }
         }
         let ambiguous = nodes.nodes.filter { $0.value.ambiguousAgent != nil }.keys.sorted()
+        let named = view.immunity.policies.nodes ?? []
+        let unheard = named.filter { nodes.nodes[$0] == nil }.sorted()
         var phases: [String: Int64] = [:]
         var drills: [String: Int64] = [:]
         for incident in state.incidents.values {
@@ -29,11 +31,9 @@ enum Views {
             "agents": .object(counts(agents)),
             // How many of those that are not offline something keeps from acting.
             "obstructed_agents": .integer(obstructed),
-            // By whose names several machines go: how many, and the first of them.
-            "ambiguous_nodes": [
-                "count": .integer(Int64(ambiguous.count)),
-                "first": .array(ambiguous.prefix(namedNodes).map(JSON.string)),
-            ],
+            // By whose names several machines go, and which are named in the configuration and have not been
+            // heard since the coordinator was started: how many, and the first of them.
+            "ambiguous_nodes": first(of: ambiguous), "unheard_nodes": first(of: unheard),
             // All of them, and which of these are drills.
             "incidents": .object(counts(phases)), "drills": .object(counts(drills)),
             "open_breakers": .integer(
@@ -44,6 +44,13 @@ enum Views {
 
     /// Nodes that one answer names; the others are counted.
     private static let namedNodes = 8
+
+    private static func first(of names: [String]) -> JSON {
+        [
+            "count": .integer(Int64(names.count)),
+            "first": .array(names.prefix(namedNodes).map(JSON.string)),
+        ]
+    }
 
     private static func counts(_ counts: [String: Int64]) -> JSON.Object {
         JSON.Object(

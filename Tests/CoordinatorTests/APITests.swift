@@ -100,6 +100,22 @@ struct APITests {
         }
     }
 
+    /// Nodes that the configuration names are missed when they are not heard.
+    @Test(arguments: NATSServer.binaries)
+    func unheardNodesAreNamed(binary: String) async throws {
+        try await Lab.run(binary) { lab in
+            _ = try await lab.coordinator(Lab.policies { $0.nodes = ["lyra", "nova"] })
+            let before = try await lab.ask("status")["unheard_nodes"]
+            #expect(before == ["count": 2, "first": ["lyra", "nova"]])
+            let heartbeat = #"{"agent_id":"a","agent_type":"t","node":"nova","metadata":{}}"#
+            try lab.connection.publish("skos.heartbeat.nova", Array(heartbeat.utf8))
+            #expect(
+                await eventually {
+                    try await lab.ask("status")["unheard_nodes"] == ["count": 1, "first": ["lyra"]]
+                })
+        }
+    }
+
     @Test(arguments: NATSServer.binaries)
     func whatWasCommandedByHandIsUndone(binary: String) async throws {
         try await Lab.run(binary) { lab in

@@ -38,6 +38,14 @@ struct EndToEndTests {
         #expect(doctor.out.contains("SKOS_AUDIT: "))
         #expect(doctor.out.contains("nobody is told when a human is needed"))
         #expect(doctor.out.contains("nothing on the ladder of thermal/emergency can be done here"))
+        let slip = try await node.skos(
+            "inject", "novaa", "--type", "storage", "--severity", "ok", "--dry-run")
+        #expect(slip.code == 0)
+        #expect(slip.err.contains(#"no agent of node "novaa" has been heard"#), "\(slip.err)")
+        let settings = try await Binary.run(
+            ["policy", "validate", "-"], input: "thermal:\n  thresholds: {critical: 60}\n")
+        #expect(settings.code == 2)
+        #expect(settings.err.hasPrefix("standard input:2:16: thermal.thresholds.critical"))
         let other = try await node.skos("nodes", "--here", "--agent", "foo")
         #expect(other.code == 1)
         #expect(other.out.hasPrefix(#"no agent of type "foo" of node "nova" has been heard;"#))

@@ -160,6 +160,9 @@ enum Fleet {
             listing.more("\(obstructed) cannot act; `skos nodes` says why", .red)
         }
         addNamesakes(answer.object("ambiguous_nodes"), to: &listing)
+        if let names = names(answer.object("unheard_nodes")) {
+            listing.add("missing", "\(names): in config.yaml, and not heard yet", .yellow)
+        }
         addIncidents(answer.object("incidents"), answer.object("drills"), to: &listing)
         let breakers = answer.integer("open_breakers")
         listing.add(
@@ -177,14 +180,19 @@ enum Fleet {
     }
 
     private static func addNamesakes(_ ambiguous: JSON.Object, to listing: inout Listing) {
-        let names = ambiguous.strings("first")
-        guard !names.isEmpty else { return }
-        let others = ambiguous.integer("count") - names.count
+        guard let names = names(ambiguous) else { return }
         listing.add(
             "names",
-            "two machines call themselves \(names.joined(separator: ", "))"
-                + (others > 0 ? " and \(others) more" : "")
-                + ": nothing is done there; give each its own NODE_NAME", .red)
+            "two machines call themselves \(names): nothing is done there; give each its own "
+                + "NODE_NAME", .red)
+    }
+
+    /// The first names of a list, and how many more there are; `nil` when there are none.
+    private static func names(_ list: JSON.Object) -> String? {
+        let names = list.strings("first")
+        guard !names.isEmpty else { return nil }
+        let others = list.integer("count") - names.count
+        return names.joined(separator: ", ") + (others > 0 ? " and \(others) more" : "")
     }
 
     /// Drills count among the incidents, and are told apart from them: nothing is wrong there.

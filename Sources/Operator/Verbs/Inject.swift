@@ -56,7 +56,7 @@ extension Program {
                 "alert \(alert.id ?? "") is stored as number \(ack.sequence) of "
                     + "\(Subjects.alertStream)")
         }
-        if isFollowed { await warnOfAbsence(of: alert.node, context, link) }
+        await warnOfAbsence(of: alert.node, context, link)
         guard isFollowed else {
             if context.isJSON {
                 context.print([
@@ -71,7 +71,8 @@ extension Program {
         return try await Pursuit(alert, context).follow(link, after: place)
     }
 
-    /// Says at once when nobody is there who could act. Whoever follows the alert is told everything else.
+    /// Says at once when nobody is there who could act, as after a slip in the node's name. It is stored, so
+    /// no answer here is no failure.
     private static func warnOfAbsence(
         of node: String, _ context: Context, _ link: Link
     ) async {
