@@ -38,9 +38,9 @@ leaves_it_alone() {
     local bin=$SKOS_STATE_DIR/bin code=0
     cp "$bin/skos" "$work/other" && echo >>"$work/other" && mv "$work/other" "$bin/skos"
     cp "$SKOS_CONFIG" "$work/good.yaml" && echo 'thermal: {thresholds: {critical: 60}}' >"$SKOS_CONFIG"
-    deploy 2>&1 | grep 'is not above warning' || code=1
+    deploy >"$work/said" 2>&1 && code=1
     mv "$work/good.yaml" "$SKOS_CONFIG"
-    [[ $code == 0 ]] && kill -0 "$first"
+    grep 'is not above warning' "$work/said" && [[ $code == 0 ]] && kill -0 "$first"
 }
 check 'deploy.sh with wrong settings leaves what runs alone' leaves_it_alone
 
