@@ -228,7 +228,7 @@ deploy_containers() {
     local name=${COMPOSE_PROJECT_NAME:-skos} speaker=coordinator
     nats_is_here || speaker=thermal-sentinel
     node=$(docker exec "$name-thermal-sentinel" skos nodes --here | node_of) || true
-    welcome "docker exec $name-$speaker skos" "$(docker compose port nats 8222 2>/dev/null || true)" \
+    welcome "docker exec -i $name-$speaker skos" "$(docker compose port nats 8222 2>/dev/null || true)" \
         'docker compose logs -f'
 }
 
