@@ -13,7 +13,7 @@ package struct PeerJudge: Sendable {
     /// Signs of life come every ten seconds; older ones than this count no more.
     static let signTime: Duration = .seconds(30)
     /// An attempt to shake hands that is answered leads to a session within a round trip. One that is not is
-    /// repeated after 5 s and up to a third more (`REKEY_TIMEOUT` and its jitter, WireGuard's paper, section
+    /// repeated after 5 s and up to a third of one more (`REKEY_TIMEOUT` and its jitter, WireGuard's paper, section
     /// 6.1), and the second may succeed.
     package static let answerTime: Duration = .seconds(7)
     /// After this a session carries nothing more.
