@@ -8,8 +8,8 @@ import Synchronization
 
 /// The verbs that run until they are stopped: each one is a group of services.
 enum Services {
-    /// How long the services may take to stop; `docker stop` kills after ten seconds.
-    private static let stopLimit: Duration = .seconds(8)
+    /// How long the services may take to stop, so that a stop is done within five seconds.
+    private static let stopLimit: Duration = .seconds(4)
     /// The signals that stop this process; taken by the one service verb it runs.
     static let stops = Mutex<AsyncStream<String>?>(nil)
 

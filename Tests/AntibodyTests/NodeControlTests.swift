@@ -308,8 +308,7 @@ struct DockerControlTests {
         defer { _ = try? run("rm", "--force", name) }
         let begun = try run(
             "run", "--detach", "--init", "--network", "none", "--name", name, "--entrypoint",
-            "sleep",
-            image, "1000")
+            "sleep", image, "1000")
         try #require(begun == 0)
         let control = NodeControl()
         let limit = Duration.seconds(60)

@@ -101,11 +101,17 @@ struct PeerJudgeTests {
         #expect(course.fault == .unreachable)
     }
 
-    @Test("a new session at the end of a trouble is not taken for a filtered peer")
-    func renewed() {
+    /// A peer of which nothing has come for so long that it is called unreachable.
+    private func lost() -> PeerCourse {
         var course = PeerCourse()
         for (rx, tx) in Self.cases[0].1 { course.look(rx: rx, tx: tx, answered: false) }
         #expect(course.fault == .unreachable)
+        return course
+    }
+
+    @Test("a new session at the end of a trouble is not taken for a filtered peer")
+    func renewed() {
+        var course = lost()
         course.facts.handshake = course.now.seconds + 4
         course.look(rx: 180, tx: 148, answered: false)
         #expect(course.fault == nil)
@@ -115,9 +121,7 @@ struct PeerJudgeTests {
 
     @Test("a look in the middle of the handshake that ends a trouble does not call it one way")
     func amidHandshake() {
-        var course = PeerCourse()
-        for (rx, tx) in Self.cases[0].1 { course.look(rx: rx, tx: tx, answered: false) }
-        #expect(course.fault == .unreachable)
+        var course = lost()
         // Its attempt and our answer; the session counts only when it has used it.
         course.look(rx: 148, tx: 92, answered: false, every: 1)
         #expect(course.fault == nil)
@@ -130,8 +134,7 @@ struct PeerJudgeTests {
 
     @Test("an attempt to shake hands that leads to nothing is one way, also without another")
     func unansweredAttempt() {
-        var course = PeerCourse()
-        for (rx, tx) in Self.cases[0].1 { course.look(rx: rx, tx: tx, answered: false) }
+        var course = lost()
         course.look(rx: 148, tx: 92, answered: false, every: 1)
         for _ in 0..<6 {
             course.look(rx: 0, tx: 0, answered: false, every: 1)
@@ -161,8 +164,7 @@ struct PeerJudgeTests {
 
     @Test("data that comes before the next echo is no sign of a filter")
     func returning() {
-        var course = PeerCourse()
-        for (rx, tx) in Self.cases[0].1 { course.look(rx: rx, tx: tx, answered: false) }
+        var course = lost()
         // Somebody else's echo was answered, and then ours.
         course.seconds += 1
         course.facts.received += 80
