@@ -199,7 +199,20 @@ layer_integration() {
     for round in "${integration_rounds[@]}"; do
         swift_tests --filter "^($round)\." --skip "$engine_suites" || code=$?
     done
+    leaks || code=$?
     return "$code"
+}
+
+# Once more what connections hold, by the C library's measure: memory that nobody points to.
+leaks() {
+    local sanitizer
+    sanitizer=$(/sbin/ldconfig -p 2>/dev/null | awk '/liblsan\.so\.0 / && !found++ { print $NF }')
+    if [[ -z $sanitizer ]]; then
+        echo 'skip - leaks of memory: no LeakSanitizer here (apt install liblsan0)'
+        return
+    fi
+    LD_PRELOAD=$sanitizer "$(swift build --show-bin-path)/skosPackageTests.xctest" \
+        --testing-library swift-testing --filter 'LeakTests' 2>&1
 }
 
 layer_endtoend() {

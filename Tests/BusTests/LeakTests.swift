@@ -19,6 +19,7 @@ struct LeakTests {
             }
             let gone = await eventually { Live.now.isEmpty }
             guard gone else { fatalError("left behind: \(Live.now)") }
+            guard !hasLeaked() else { fatalError("LeakSanitizer has found memory that is lost") }
         }
     }
 
@@ -46,6 +47,14 @@ struct LeakTests {
             connection.close()
         }
     }
+}
+
+/// Whether LeakSanitizer finds memory that nobody points to. It looks where it is there, as with
+/// `LD_PRELOAD=liblsan.so.0`; it says on standard error what it has found.
+private func hasLeaked() -> Bool {
+    typealias Check = @convention(c) () -> CInt
+    guard let check = dlsym(nil, "__lsan_do_recoverable_leak_check") else { return false }
+    return unsafeBitCast(check, to: Check.self)() != 0
 }
 
 /// Everything a connection can hold, ended in both ways: closed, or simply dropped.
